@@ -1,0 +1,96 @@
+# AxNode: set-up, demonstration and tests. `make help` lists what there is.
+#
+# The virtual environment is made once and again only when constraints.txt, pyproject.toml or the
+# choices below change: a stamp file in it is named by their hash, so a second run starts at once.
+
+PYTHON ?= python3
+# Where to take torch and torchvision from; empty: the package index, with CUDA.
+TORCH_INDEX ?=
+# Folder of the demonstration's output; empty: its own default.
+OUT ?=
+# More arguments for pytest, for example ARGS="-x -k walker".
+ARGS ?=
+
+BIN := .venv/bin
+JUNIT := build/junit.xml
+KEY := $(shell { cat constraints.txt pyproject.toml; echo '$(TORCH_INDEX)'; } | sha256sum | cut -c1-12)
+RUNTIME := .venv/.runtime-$(KEY)
+DEVELOP := .venv/.develop-$(KEY)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
+
+# Orthanc is installed to /usr/sbin, which a user's PATH leaves out.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: help venv demo test lint types bench debian clean distclean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@echo
+	@echo "Without CUDA: make demo TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+
+venv: $(RUNTIME) ## .venv with the pinned dependencies
+
+demo: $(RUNTIME) ## the whole loop on the samples: modality, node, PACS, all on loopback
+	@$(BIN)/axnode demo $(if $(OUT),--out '$(OUT)')
+
+test: debian $(DEVELOP) lint types ## style, types, import rule, then every test with coverage
+	@mkdir -p build
+	$(BIN)/python -m pytest tests/unit tests/integration tests/acceptance \
+		--junitxml=$(JUNIT) --cov --cov-report=term:skip-covered $(ARGS)
+
+lint: $(DEVELOP) ## ruff, and the rule who may import what
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(DEVELOP) ## mypy, strict
+	$(BIN)/mypy
+
+bench: debian $(DEVELOP) ## every script in tests/benchmarks, one after the other
+	@set -e; for script in tests/benchmarks/bench_*.py; do \
+		echo "== $$script"; \
+		$(BIN)/python -m "tests.benchmarks.$$(basename "$$script" .py)"; \
+	done
+
+debian: # what tests need from Debian: installed as root, named otherwise
+	@PYTHON='$(PYTHON)' bash tests/debian-packages.sh test
+
+clean: ## build products and caches
+	rm -rf build dist demo-output bench-output .mypy_cache .ruff_cache .pytest_cache \
+		.hypothesis .import_linter_cache .coverage
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean ## clean, and the virtual environment
+	rm -rf .venv *.egg-info
+
+.venv/.created:
+	@command -v '$(PYTHON)' >/dev/null || { \
+		echo "$(PYTHON) is not installed: install Python 3.11 or newer," \
+			"or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "AxNode needs Python 3.11 or newer, and $(PYTHON) is older:" \
+			"name a newer one, for example make PYTHON=python3.11" >&2; exit 1; }
+	@PYTHON='$(PYTHON)' bash tests/debian-packages.sh venv
+	@echo "Making .venv"
+	@'$(PYTHON)' -m venv .venv
+	@touch $@
+
+# torch first, and from its own index only where one is named: with two indices at once pip would
+# take whichever build has the higher version. What torch needs comes with the rest, from PyPI.
+$(RUNTIME): .venv/.created
+	@echo "Installing the pinned dependencies into .venv (once; a few minutes)"
+ifeq ($(strip $(TORCH_INDEX)),)
+	$(PIP) torch torchvision
+else
+	$(PIP) --upgrade --no-deps --index-url '$(TORCH_INDEX)' torch torchvision
+endif
+	$(PIP) setuptools
+	$(PIP) --no-build-isolation --editable .
+	@rm -f .venv/.runtime-* .venv/.develop-*
+	@touch $@
+
+$(DEVELOP): $(RUNTIME)
+	$(PIP) --no-build-isolation --editable '.[test,training]'
+	@touch $@
