@@ -1,0 +1,288 @@
+"""The patient, study, equipment and time of a result object, as its source images state them.
+
+Patient and study elements are copied as raw bytes under the source's own SpecificCharacterSet:
+decoding and encoding again loses what a modality wrote, above all in ISO 2022 names. Whatever this
+product writes itself is ASCII, which every character set of DICOM contains (PS3.5 6.1).
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pydicom
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.tag import BaseTag, Tag
+
+from dicom_io import codes
+from dicom_io.errors import ObjectError
+from dicom_io.findings import StudyFindings
+
+MANUFACTURER = "AxNode"  # the node recognises its own objects by it
+
+# Patient, General Study and Patient Study modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2). True: type 2,
+# written empty where the source has none.
+_COPIED = {
+    "PatientName": True,
+    "PatientID": True,
+    "IssuerOfPatientID": False,
+    "PatientBirthDate": True,
+    "PatientBirthTime": False,
+    "PatientSex": True,
+    "StudyDate": True,
+    "StudyTime": True,
+    "ReferringPhysicianName": True,
+    "StudyID": True,
+    "AccessionNumber": True,
+    "StudyDescription": False,
+    "PatientAge": False,
+    "PatientSize": False,
+    "PatientWeight": False,
+}
+
+# Ultrasound Image, its retired form, and Secondary Capture
+_SINGLE_FRAME = frozenset(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("6.1", "6", "7"))
+
+# Values that PS3.5 6.2 allows. One outside would make our object invalid too, and no archive
+# matches by it: it is left empty. Name and ID of the patient are kept whatever they hold.
+_ALLOWED = {
+    "DA": re.compile(rb"[0-9]{8}"),
+    "TM": re.compile(rb"[0-9]{2}([0-9]{2}([0-9]{2}(\.[0-9]{1,6})?)?)?"),
+    "CS": re.compile(rb"[A-Z0-9_ ]{1,16}"),
+    "AS": re.compile(rb"[0-9]{3}[DWMY]"),
+    "DS": re.compile(rb"[ 0-9+\-.eE]{1,16}"),
+}
+# ACR-NEMA wrote 1994.03.04 and 10:20:30, which means the same without the marks (PS3.5 6.2)
+_OLD_MARKS = {"DA": b".", "TM": b":"}
+_SEX = re.compile(rb"[MFO]")
+# Here the byte of a backslash may be part of a character, or a yen sign (PS3.5 6.1.2.3)
+_BACKSLASH_IN_TEXT = re.compile(rb"2022|GB|IR 13")
+_TERM = re.compile(
+    rb"ISO[ _-]?(2022[ _-]?)?IR[ _-]?"
+    rb"(6|13|58|87|100|101|109|110|126|127|138|144|148|149|159|166|192|203)"
+)
+_OFFSET = re.compile(rb"([+-])([01][0-9])([0-5][0-9])")  # TimezoneOffsetFromUTC, PS3.3 C.12.1.1.8
+
+
+@dataclass(frozen=True)
+class Source:
+    """The header of one source image, as far as the result objects need it."""
+
+    ds: Dataset  # without pixel data; elements still raw
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    series_instance_uid: str
+    rows: int  # 0: not an image
+    columns: int  # 0: not an image
+    frame_count: int  # at least 1; by NumberOfFrames and not by class: some single-frame US have 2
+
+    @property
+    def is_cine(self) -> bool:
+        """Whether it has more than one frame."""
+        return self.frame_count > 1
+
+    @property
+    def names_frames(self) -> bool:
+        """Whether a reference to one of its frames carries the frame's number.
+
+        PS3.3 10.3 allows it for multi-frame classes only. The odd single-frame instance with
+        several frames is referred to as a whole, and the frame is told in words.
+        """
+        return self.is_cine and self.sop_class_uid not in _SINGLE_FRAME
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """The moment of building, written the way the source writes its times."""
+
+    date: str  # DA
+    time: str  # TM
+    moment: str  # DT
+
+
+def read_source(path: Path) -> Source:
+    """Read a source image's header.
+
+    Raises
+    ------
+    ObjectError
+        The file is not DICOM, or has no UIDs.
+    """
+    try:
+        ds = pydicom.dcmread(path, stop_before_pixels=True, force=True)
+    except (OSError, InvalidDicomError, EOFError, ValueError, NotImplementedError) as error:
+        raise ObjectError("a source image can no longer be read; check the spool's disk") from error
+    return source_of(ds)
+
+
+def source_of(ds: Dataset) -> Source:
+    """Return what the result objects need of a header."""
+    keywords = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    uids = [_uid(ds, keyword) for keyword in keywords]
+    rows, columns, frames = (_count(ds, k) for k in ("Rows", "Columns", "NumberOfFrames"))
+    return Source(ds, uids[0], uids[1], uids[2], uids[3], rows, columns, max(1, frames))
+
+
+def _uid(ds: Dataset, keyword: str) -> str:
+    value = raw_value(ds, Tag(keyword)).strip(b" \0").decode("ascii", "replace")
+    if not value and keyword.startswith("SOP"):
+        # some writers name the instance in group 0002 only; C-STORE names it in the command
+        value = str(getattr(ds, "file_meta", Dataset()).get(f"MediaStorage{keyword}", ""))
+    if not value:
+        raise ObjectError(f"a source image has no {keyword}; results cannot refer to it")
+    return value
+
+
+def _count(ds: Dataset, keyword: str) -> int:
+    try:
+        return int(ds.get(keyword) or 0)
+    except (TypeError, ValueError):
+        return 0
+
+
+def raw_value(ds: Dataset, tag: BaseTag) -> bytes:
+    """Return an element's value as it lies in the file; empty where absent."""
+    if tag not in ds:
+        return b""
+    element = ds.get_item(tag)
+    if element.is_raw:
+        return bytes(element.value or b"")
+    # pydicom decodes SpecificCharacterSet and SOPClassUID while it reads; both are ASCII
+    value = element.value
+    values = [value] if isinstance(value, str) or value is None else list(value)
+    return "\\".join(str(part or "") for part in values).encode("ascii", "replace")
+
+
+def raw_element(keyword: str, value: bytes) -> RawDataElement:
+    """Return an element that is written exactly as `value`, padded to even length."""
+    if len(value) % 2:
+        value += b" "
+    tag = Tag(keyword)
+    return RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+
+
+def identity(source: Source) -> Iterator[RawDataElement]:
+    """Yield the source's patient and study elements, byte for byte."""
+    separates = not _BACKSLASH_IN_TEXT.search(character_set(source))
+    for keyword, required in _COPIED.items():
+        value = _modern(keyword, raw_value(source.ds, Tag(keyword)))
+        if not _is_allowed(keyword, value.rstrip(b" \0")):
+            value = b""
+        if separates and b"\\" in value and keyword not in ("PatientName", "PatientID"):
+            value = b""  # several values where PS3.6 allows one
+        if value or required:
+            yield raw_element(keyword, value)
+
+
+def _modern(keyword: str, value: bytes) -> bytes:
+    mark = _OLD_MARKS.get(dictionary_VR(keyword))
+    return value.replace(mark, b"") if mark else value
+
+
+def _is_allowed(keyword: str, value: bytes) -> bool:
+    pattern = _SEX if keyword == "PatientSex" else _ALLOWED.get(dictionary_VR(keyword))
+    return pattern is None or not value or pattern.fullmatch(value) is not None
+
+
+def character_set(source: Source) -> bytes:
+    """Return the SpecificCharacterSet to write; its first value may be empty, or all of it.
+
+    A misspelt term such as `ISO-IR 100` is written as PS3.3 C.12.1.1.2 spells it; one that names
+    no character set is left out, for no reader could obey it.
+    """
+    terms = raw_value(source.ds, Tag("SpecificCharacterSet")).rstrip(b" \0").split(b"\\")
+    spelt = [_term(term.strip(b" \0").upper()) for term in terms]
+    known = [term for term in spelt if term is not None]
+    return b"\\".join(known) if len(known) == len(spelt) else b""
+
+
+def _term(term: bytes) -> bytes | None:
+    if term in (b"", b"GB18030", b"GBK"):
+        return term
+    match = _TERM.fullmatch(term)
+    if match is None:
+        return None
+    return (b"ISO 2022 IR " if match[1] else b"ISO_IR ") + match[2]
+
+
+def timezone_offset(source: Source) -> bytes:
+    """Return the raw TimezoneOffsetFromUTC; empty where absent or not one."""
+    value = raw_value(source.ds, Tag("TimezoneOffsetFromUTC")).strip(b" \0")
+    return value if _OFFSET.fullmatch(value) else b""
+
+
+def stamp(now: datetime, source: Source) -> Stamp:
+    """Return `now` in the source's time zone where it states one, else in the node's."""
+    match = _OFFSET.fullmatch(timezone_offset(source))
+    zone = None
+    if match:
+        shift = timedelta(hours=int(match[2]), minutes=int(match[3]))
+        zone = timezone(-shift if match[1] == b"-" else shift)
+    local = now.astimezone(zone)
+    date, clock = local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")
+    return Stamp(date, clock, date + clock + (local.strftime("%z") if zone else ""))
+
+
+def series_description(findings: StudyFindings, what: str) -> str:
+    """Return a description that says demonstration and version first (LO, 64 characters)."""
+    words = "DEMONSTRATION " if findings.algorithm.demonstration else ""
+    words += f"AxNode {what}"
+    if findings.version > 1:
+        words += f" v{findings.version} (replaces v{findings.version - 1})"
+    return words[:64]
+
+
+def describe(
+    ds: Dataset, findings: StudyFindings, uids: Mapping[str, str], when: Stamp, number: int
+) -> None:
+    """Write the modules that every result object shares, apart from patient and study.
+
+    Parameters
+    ----------
+    uids
+        SOPClassUID, SOPInstanceUID, StudyInstanceUID and SeriesInstanceUID.
+    number
+        SeriesNumber; high, so that results are listed after the images.
+    """
+    for keyword, value in uids.items():
+        setattr(ds, keyword, value)
+    ds.SeriesNumber = number
+    ds.InstanceNumber = 1
+    ds.SeriesDate = ds.ContentDate = ds.InstanceCreationDate = when.date
+    ds.SeriesTime = ds.ContentTime = ds.InstanceCreationTime = when.time
+    _equipment(ds, findings)
+    ds.ContributingEquipmentSequence = [_algorithm_equipment(findings, when)]
+
+
+def _equipment(ds: Dataset, findings: StudyFindings) -> None:
+    """Enhanced General Equipment (PS3.3 C.7.5.2)."""
+    ds.Manufacturer = MANUFACTURER
+    ds.ManufacturerModelName = "AxNode"
+    ds.DeviceSerialNumber = findings.device_uid
+    ds.SoftwareVersions = plain(findings.software_version)
+    ds.StationName = plain(findings.node_ae_title)[:16]
+
+
+def _algorithm_equipment(findings: StudyFindings, when: Stamp) -> Dataset:
+    """Return the model as equipment (IHE AI Results): its Device UID changes with the bundle."""
+    ds = Dataset()
+    ds.PurposeOfReferenceCodeSequence = [codes.PROCESSING_EQUIPMENT.item()]
+    ds.Manufacturer = MANUFACTURER
+    ds.ManufacturerModelName = plain(findings.algorithm.name)[:64]
+    ds.StationName = plain(findings.node_ae_title)[:16]
+    ds.DeviceSerialNumber = findings.algorithm.digest[:64]
+    ds.SoftwareVersions = [plain(findings.software_version), plain(findings.algorithm.version)[:64]]
+    ds.DeviceUID = findings.device_uid
+    ds.ContributionDateTime = when.moment
+    ds.ContributionDescription = "Segmentation and scoring of lymph nodes"
+    return ds
+
+
+def plain(text: str) -> str:
+    """Return `text` in printable ASCII without backslashes, which separate values in DICOM."""
+    return "".join(c if " " <= c <= "~" and c != "\\" else "?" for c in text)
