@@ -1,0 +1,3 @@
+"""The service: the only home of the database, the calendar and HTTP."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Synthetic axillary studies, written by ``axnode phantom``; no person's data."""
