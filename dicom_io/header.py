@@ -1,0 +1,158 @@
+"""Reading the header of a stored image, and single values out of it, without surprises.
+
+pydicom's warnings and many of its exceptions quote the offending value, which may be a patient's:
+everything here runs inside `quiet`, and messages name attributes, never their values.
+"""
+
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
+from typing import BinaryIO
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from .errors import FrameError
+from .findings import Reason
+
+# What pydicom and the decoders raise on bytes they do not like. OSError is not among them: a disk
+# that fails while the file is opened is no property of the image.
+DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    BytesLengthException,
+    EOFError,
+    InvalidDicomError,
+    LookupError,
+    NotImplementedError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Drop the warnings raised inside: pydicom's quote element values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def read_header(path: Path) -> Dataset:
+    """Return the data set of the file at `path` without its pixel data.
+
+    Raises
+    ------
+    FrameError
+        If the file is not DICOM, or its transfer syntax is deflated (which would have to be
+        inflated whole before the first element can be read).
+    OSError
+        If the file cannot be opened.
+    """
+    with path.open("rb") as file:
+        return read_header_from(file, path)
+
+
+def read_header_from(file: BinaryIO, path: Path) -> Dataset:
+    """Read the header from an open file, and leave it at the pixel data element, if there is one.
+
+    A file without preamble is accepted when it holds a SOP Class UID: old archives hold such files.
+    """
+    with quiet():
+        try:
+            _refuse_deflated(path)
+            ds: Dataset = dcmread(file, stop_before_pixels=True)
+        except (*DAMAGE, OSError) as error:
+            ds = _without_preamble(file, error)
+        except MemoryError as error:
+            raise FrameError(Reason.TOO_LARGE, "The header does not fit into memory.") from error
+    return ds
+
+
+def _refuse_deflated(path: Path) -> None:
+    if read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise FrameError(
+            Reason.UNSUPPORTED_SYNTAX, "Deflated data sets are not read; send it uncompressed."
+        )
+
+
+def _without_preamble(file: BinaryIO, cause: Exception) -> Dataset:
+    damaged = FrameError(Reason.UNDECODABLE, "The file is not a readable DICOM file.")
+    if not isinstance(cause, InvalidDicomError):
+        raise damaged from None  # the cause may quote a value
+    file.seek(0)
+    try:
+        ds = dcmread(file, stop_before_pixels=True, force=True)
+        if "SOPClassUID" not in ds:
+            raise damaged from None
+    except (*DAMAGE, OSError, MemoryError):
+        raise damaged from None
+    return ds
+
+
+def transfer_syntax(ds: Dataset) -> UID:
+    """Return the transfer syntax of a read file; guessed where there is no meta group."""
+    meta = getattr(ds, "file_meta", None)
+    declared = text(meta, "TransferSyntaxUID") if meta is not None else ""
+    if not declared:
+        implicit, little = ds.original_encoding
+        explicit = "1.2.840.10008.1.2.1" if little else "1.2.840.10008.1.2.2"
+        declared = "1.2.840.10008.1.2" if implicit else explicit
+    with quiet():
+        return UID(declared)
+
+
+def integer(ds: Dataset, keyword: str, default: int | None = None) -> int | None:
+    """Return an integer attribute; absent, empty, many-valued or not a number is `default`."""
+    value = _value(ds, keyword)
+    try:
+        return int(str(value)) if value is not None else default
+    except ValueError:
+        return default
+
+
+def decimal(ds: Dataset, keyword: str) -> float | None:
+    """Return a numeric attribute, the first value where there are many; None if there is none."""
+    value = _value(ds, keyword)
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        value = value[0] if len(value) else None
+    try:
+        number = float(str(value)) if value is not None else None
+    except ValueError:
+        return None
+    return number if number is not None and isfinite(number) else None
+
+
+def text(ds: Dataset, keyword: str) -> str:
+    """Return a text attribute, decoded under the character set; values joined by a backslash."""
+    value = _value(ds, keyword)
+    if value is None or isinstance(value, bytes):
+        return ""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "\\".join(str(part) for part in value).strip()
+    return str(value).strip(" \0")
+
+
+def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """Return the items of a sequence; an absent or unreadable one has none."""
+    value = _value(ds, keyword)
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        return ()
+    return tuple(item for item in value if isinstance(item, Dataset))
+
+
+def _value(ds: Dataset, keyword: str) -> object:
+    # Values are converted at the first access, and may be anything.
+    with quiet():
+        try:
+            return ds.get(keyword)
+        except DAMAGE:
+            return None
