@@ -1,0 +1,61 @@
+"""A loaded bundle that reads studies: what the analysing process holds, and ``axnode analyze``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon import answer
+from daemon.pipeline import Analysis, Recipe, analyse
+from model.bundle_file import Bundle
+from model.errors import DeviceError
+from model.runtime import Predictor
+
+
+@dataclass(frozen=True)
+class Analyser:
+    """A bundle on a device."""
+
+    bundle: Bundle
+    predictor: Predictor
+
+    @classmethod
+    def load(cls, bundle: Path, device: str) -> "Analyser":
+        """Verify the bundle, load it and run it once."""
+        loaded = Bundle.load(bundle)
+        predictor = Predictor(loaded, device)
+        predictor.self_test()
+        return cls(loaded, predictor)
+
+    def describe(self) -> dict[str, str]:
+        """Return what the service shows of it."""
+        return {"digest": self.bundle.digest, "device": str(self.predictor.device)}
+
+    def analyse(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:
+        """Answer a request of `daemon.worker`; see `daemon.answer` for its shape."""
+        analysis = self.read(
+            [(uid, Path(path)) for uid, path in request["inputs"]],
+            cine_frames=request["cine_frames"],
+            tracking_root=request["tracking_root"],
+            progress=progress,
+        )
+        return answer.save(analysis, Path(request["masks"]))
+
+    def read(
+        self,
+        inputs: list[tuple[str, Path]],
+        *,
+        cine_frames: int,
+        tracking_root: str,
+        progress: Callable[[], None] = lambda: None,
+    ) -> Analysis:
+        """Read a study in this process."""
+        recipe = Recipe(self.bundle.card.input, cine_frames, tracking_root)
+        return analyse(inputs, self.predictor, recipe, progress)
+
+    @staticmethod
+    def is_fatal(error: Exception) -> bool:
+        """Tell whether the process should be replaced after this error."""
+        return isinstance(error, (DeviceError, MemoryError)) and not getattr(
+            error, "out_of_memory", False
+        )

@@ -1,0 +1,249 @@
+"""Which studies are ready, and what becomes of them: pure decisions, which `Assembler` applies."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.engine import Row
+
+from daemon import identity, schema
+from daemon.clock import Clock, seconds
+from daemon.config import Config
+from daemon.database import Database
+from daemon.events import move_study, record
+from daemon.lifecycle import AnalysisState, StudyState
+from daemon.rest import resting_state
+
+log = logging.getLogger(__name__)
+
+Eligible = Callable[[Sequence[str]], str | None]
+"""From the instance hashes of a study to the reason that makes it one for this node, or None."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What assembly knows of one instance."""
+
+    instance_id: int
+    sop_instance_uid: str
+    instance_hash: str
+    patient_key: str
+    source_ae: str
+
+
+class Decision(Enum):
+    """What becomes of a study whose quiet period is over."""
+
+    ANALYSE = auto()
+    SAME_INPUT = auto()  # nothing new since the latest version
+    TWO_PATIENTS = auto()
+    NOT_ELIGIBLE = auto()
+
+
+@dataclass(frozen=True)
+class Latest:
+    """Identity of a study's latest analysis."""
+
+    input_hash: str
+    bundle_digest: str
+    recipe_digest: str
+
+
+def ready(last_instance_us: int, now_us: int, quiet_us: int) -> bool:
+    """Tell whether the quiet period is over; a clock set back does not hold a study for ever."""
+    age_us = now_us - last_instance_us
+    return age_us >= quiet_us or -age_us > quiet_us
+
+
+def decide(
+    members: Sequence[Member], wanted: Latest, latest: Latest | None, *, eligible: bool
+) -> Decision:
+    """Decide what becomes of a study with these members."""
+    if len({member.patient_key for member in members}) > 1:
+        return Decision.TWO_PATIENTS
+    if not eligible:
+        return Decision.NOT_ELIGIBLE
+    return Decision.SAME_INPUT if wanted == latest else Decision.ANALYSE
+
+
+_IGNORED = (
+    "neither axilla nor breast is named in body part, region, procedure or description; "
+    "set assume_axilla for a source that pushes nothing else"
+)
+_TWO_PATIENTS = "its instances name different patients; correct the study and send it again"
+_WAITING = (
+    StudyState.RECEIVING,
+    StudyState.DELIVERING,
+    StudyState.DELIVERED,
+    StudyState.NOT_EVALUABLE,
+    StudyState.IGNORED,
+    StudyState.PARKED,
+)
+
+
+class Assembler:
+    """Sweeps the studies whose quiet period is over and queues their analyses.
+
+    Parameters
+    ----------
+    eligible
+        Reads the headers of a study's instances; see `Eligible`.
+    bundle_digest, recipe_digest
+        Identity of the bundle and the settings that a new analysis would use.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        clock: Clock,
+        eligible: Eligible,
+        bundle_digest: str,
+        recipe_digest: str,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._clock = clock
+        self._eligible = eligible
+        self._bundle = bundle_digest
+        self._recipe = recipe_digest
+        self._assumed = frozenset(s.ae_title for s in config.sources if s.assume_axilla)
+
+    def sweep(self) -> int:
+        """Assemble what is ready; return how many studies were."""
+        now = self._clock()
+        quiet = seconds(self._config.study.quiet_period_s)
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(schema.studies.c.id, schema.studies.c.last_instance_us)
+                .where(schema.studies.c.unassembled)
+                .where(schema.studies.c.state.in_(_WAITING))
+                .order_by(schema.studies.c.last_instance_us)
+                .limit(1000)
+            ).all()
+        due = [row.id for row in rows if ready(row.last_instance_us, now, quiet)]
+        return sum(self._assembled(study_id) for study_id in due)
+
+    def _assembled(self, study_id: int) -> bool:
+        """Assemble one study; one that cannot be must not hold up the others."""
+        try:
+            self._assemble(study_id)
+        except Exception:
+            log.exception("assembly failed", extra={"action": "assemble", "study": study_id})
+            return False
+        return True
+
+    def _assemble(self, study_id: int) -> None:
+        members, seen_us = self._members(study_id)
+        assumed = any(member.source_ae in self._assumed for member in members)
+        why = "its source pushes axillary studies only" if assumed else None
+        why = why or self._eligible([member.instance_hash for member in members])
+        pairs = [(member.sop_instance_uid, member.instance_hash) for member in members]
+        wanted = Latest(identity.input_hash(pairs), self._bundle, self._recipe)
+        self._database.write(
+            lambda connection: self._apply(connection, study_id, seen_us, members, wanted, why)
+        )
+
+    def _members(self, study_id: int) -> tuple[list[Member], int]:
+        table = schema.instances
+        with self._database.read() as connection:
+            seen_us = connection.execute(
+                select(schema.studies.c.last_instance_us).where(schema.studies.c.id == study_id)
+            ).scalar_one()
+            rows = connection.execute(
+                select(
+                    table.c.id,
+                    table.c.sop_instance_uid,
+                    table.c.instance_hash,
+                    table.c.patient_key,
+                    table.c.source_ae,
+                )
+                .where(table.c.study_id == study_id)
+                .order_by(table.c.id)
+            ).all()
+        return [Member(*row) for row in rows], int(seen_us)
+
+    def _apply(
+        self,
+        connection: Connection,
+        study_id: int,
+        seen_us: int,
+        members: Sequence[Member],
+        wanted: Latest,
+        why: str | None,
+    ) -> None:
+        studies = schema.studies
+        now = self._clock()
+        study = connection.execute(select(studies).where(studies.c.id == study_id)).one()
+        if study.last_instance_us != seen_us or not study.unassembled:
+            return  # another instance came meanwhile: the next sweep sees it
+        connection.execute(
+            update(studies).where(studies.c.id == study_id).values(unassembled=False)
+        )
+        latest = _latest(connection, study_id)
+        decision = decide(
+            members,
+            wanted,
+            latest and Latest(latest.input_hash, latest.bundle_digest, latest.recipe_digest),
+            # what was analysed once stays a study for this node
+            eligible=why is not None or latest is not None,
+        )
+        if decision is Decision.SAME_INPUT:
+            if study.state == StudyState.RECEIVING:
+                move_study(connection, study_id, *resting_state(connection, study_id), now)
+            return
+        if study.state not in (StudyState.RECEIVING, StudyState.DELIVERING):
+            move_study(connection, study_id, StudyState.RECEIVING, "assembled again", now)
+        if decision is Decision.TWO_PATIENTS:
+            move_study(connection, study_id, StudyState.PARKED, _TWO_PATIENTS, now)
+        elif decision is Decision.NOT_ELIGIBLE:
+            move_study(connection, study_id, StudyState.IGNORED, _IGNORED, now)
+        else:
+            self._queue(connection, study, latest, members, wanted, now)
+            words = why or ""
+            record(connection, now, "study", study_id, "eligible", study_id=study_id, detail=words)
+
+    def _queue(
+        self,
+        connection: Connection,
+        study: Row[tuple[object, ...]],
+        latest: Row[tuple[object, ...]] | None,
+        members: Sequence[Member],
+        wanted: Latest,
+        now: int,
+    ) -> None:
+        version = study.version + 1
+        # waits are capped by their own length, so that a clock set back cannot stretch them
+        interval = seconds(self._config.study.version_interval_s)
+        due = now if latest is None else min(max(now, latest.created_us + interval), now + interval)
+        result = connection.execute(
+            insert(schema.analyses).values(
+                study_id=study.id,
+                version=version,
+                input_hash=wanted.input_hash,
+                bundle_digest=wanted.bundle_digest,
+                recipe_digest=wanted.recipe_digest,
+                state=AnalysisState.QUEUED,
+                due_us=due,
+                created_us=now,
+            )
+        )
+        analysis_id = result.inserted_primary_key[0]  # type: ignore[index]
+        connection.execute(
+            insert(schema.analysis_instances),
+            [{"analysis_id": analysis_id, "instance_id": m.instance_id} for m in members],
+        )
+        words = f"version {version}: {len(members)} instances"
+        move_study(connection, study.id, StudyState.QUEUED, words, now, version=version)
+        log.info("study queued", extra={"action": "assemble", "analysis": analysis_id})
+
+
+def _latest(connection: Connection, study_id: int) -> Row[tuple[object, ...]] | None:
+    return connection.execute(
+        select(schema.analyses)
+        .where(schema.analyses.c.study_id == study_id)
+        .order_by(schema.analyses.c.version.desc())
+        .limit(1)
+    ).one_or_none()

@@ -1,0 +1,175 @@
+"""The parent's end of the analysing process: start, ask, watch its heartbeat, replace."""
+
+import contextlib
+import json
+import logging
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from daemon.errors import AttemptFailed, UnavailableError
+
+log = logging.getLogger(__name__)
+SILENCE_S = 60.0  # without a sign of life the process is taken for hung
+START_S = 120.0  # torch from a cold disk
+
+
+class ChildLost(AttemptFailed):
+    """The process died, hung, or answered nonsense; it has been killed."""
+
+
+class ChildFailed(AttemptFailed):
+    """The process answered with an error; `fatal`: it should be replaced."""
+
+    def __init__(self, message: str, *, fatal: bool) -> None:
+        super().__init__(message)
+        self.fatal = fatal
+
+
+@dataclass(frozen=True)
+class ChildOptions:
+    """What the process needs to start."""
+
+    bundle: Path
+    device: str
+    memory_bytes: int  # RLIMIT_DATA
+    silence_s: float = SILENCE_S
+
+
+class Child:
+    """One analysing process, started on the first request and replaced after it was lost."""
+
+    def __init__(self, options: ChildOptions, on_life: Callable[[], None] = lambda: None) -> None:
+        self._options = options
+        self._on_life = on_life
+        self._process: subprocess.Popen[bytes] | None = None
+        self._buffer = b""
+        self.description: dict[str, str] = {}
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, while there is one."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the process and wait until its model is loaded.
+
+        Raises
+        ------
+        UnavailableError
+            The bundle or the device cannot be used.
+        ChildLost
+            The process died or hung.
+        """
+        if self._process is not None and self._process.poll() is None:
+            return
+        self.stop()
+        options = {
+            "bundle": str(self._options.bundle),
+            "device": self._options.device,
+            "memory_bytes": self._options.memory_bytes,
+        }
+        self._buffer = b""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "daemon.inference", json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        message = self._receive(START_S)
+        if "ready" not in message:
+            self.stop()
+            raise UnavailableError(f"model: {message.get('error', 'the process did not start')}")
+        self.description = message["ready"]
+        log.info("model loaded", extra={"action": "model_ready", **self.description})
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send one request; return the answer.
+
+        Raises
+        ------
+        AttemptFailed
+            The process answered with an error.
+        ChildLost
+            The process died or hung.
+        """
+        self.start()
+        self._send(json.dumps(request).encode() + b"\n")
+        try:
+            return self._wait_for_answer()
+        except ChildFailed as error:
+            if error.fatal:
+                self.stop()
+            raise
+        except BaseException:
+            self.stop()  # its late answer must not be taken for the next one's
+            raise
+
+    def _wait_for_answer(self) -> dict[str, Any]:
+        while True:
+            message = self._receive(self._options.silence_s)
+            if "answer" in message:
+                return dict(message["answer"])
+            if "error" in message:
+                raise ChildFailed(str(message["error"]), fatal=bool(message.get("fatal")))
+            self._on_life()
+
+    def _send(self, line: bytes) -> None:
+        stdin = self._process.stdin if self._process else None
+        try:
+            if stdin is None:
+                raise BrokenPipeError
+            stdin.write(line)
+            stdin.flush()
+        except OSError as error:
+            raise self._lost("died") from error
+
+    def _receive(self, timeout_s: float) -> dict[str, Any]:
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self._lost(f"gave no sign of life for {timeout_s:.0f} s")
+            self._buffer += self._read_some(left)
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        try:
+            message = json.loads(line)
+        except ValueError:
+            raise self._lost("answered something that is not JSON") from None
+        return dict(message)
+
+    def _read_some(self, timeout_s: float) -> bytes:
+        stdout = self._process.stdout if self._process else None
+        if stdout is None:
+            raise self._lost("died")
+        fd = stdout.fileno()
+        with selectors.DefaultSelector() as selector:
+            selector.register(fd, selectors.EVENT_READ)
+            if not selector.select(timeout_s):
+                return b""
+        data = os.read(fd, 65536)
+        if not data:
+            raise self._lost("died")
+        return data
+
+    def _lost(self, how: str) -> ChildLost:
+        self.stop()
+        log.error("analysing process lost", extra={"action": "child_lost", "how": how})
+        return ChildLost(f"the analysing process {how}")
+
+    def stop(self) -> None:
+        """End the process; it holds nothing that could be lost."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):  # unsent bytes of a dead process
+                    pipe.close()

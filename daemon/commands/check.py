@@ -1,0 +1,118 @@
+"""``axnode check``: the first-line doctor; each failure says what to do."""
+
+import argparse
+import shutil
+from collections.abc import Callable
+
+from daemon.commands.common import add_config, read_config
+from daemon.config import Config, Destination
+from daemon.errors import DaemonError, UnavailableError
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_config(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run every check; 0 if all passed, 1 if not."""
+    config = read_config(arguments)
+    print(f"ok    configuration  {arguments.config}")
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("bundle", lambda: _bundle(config)),
+        ("disk", lambda: _disk(config)),
+        ("database", lambda: _database(config)),
+        ("port", lambda: _port(config)),
+        ("model", lambda: _model(config)),
+    ]
+    checks += [(d.name, lambda d=d: _echo(config, d)) for d in config.destinations]  # type: ignore[misc]
+    passed = [_report(name, check) for name, check in checks]
+    return 0 if all(passed) else 1
+
+
+def _report(name: str, check: Callable[[], str]) -> bool:
+    from dicom_io.errors import PeerError
+
+    try:
+        words = check()
+    except (DaemonError, PeerError) as error:
+        print(f"FAIL  {name:13}  {error}")
+        return False
+    print(f"ok    {name:13}  {words}")
+    return True
+
+
+def _bundle(config: Config) -> str:
+    from daemon import setup
+
+    bundle = setup.load_bundle(config)
+    setup.guard_demonstration(config, bundle)
+    kind = "demonstration, not for patients" if bundle.demonstration else "yours"
+    return f"{bundle.name} {bundle.version} {bundle.digest[:12]} ({kind})"
+
+
+def _disk(config: Config) -> str:
+    from daemon import setup
+
+    setup.make_folders(config)
+    free = shutil.disk_usage(config.state_dir).free / 2**30
+    if free < config.node.disk_floor_gb:
+        raise UnavailableError(
+            f"{free:.1f} GiB free in {config.state_dir}, below node.disk_floor_gb = "
+            f"{config.node.disk_floor_gb:g}: instances are refused until there is room"
+        )
+    return f"{free:.0f} GiB free in {config.state_dir}"
+
+
+def _database(config: Config) -> str:
+    from daemon.database import Database
+
+    existed = config.database.url is not None or (config.state_dir / "axnode.sqlite").exists()
+    Database(config.database_url, owner=not existed).close()
+    return "opened"
+
+
+def _port(config: Config) -> str:
+    import socket
+
+    from dicom_io import scu
+    from dicom_io.errors import PeerError
+    from dicom_io.scu import Remote
+
+    node = config.node
+    try:
+        socket.create_server((node.host, node.port)).close()
+    except OSError as error:
+        own = Remote("self", node.ae_title, node.host, node.port, node.ae_title)
+        try:
+            scu.echo(own, timeout_s=5)
+        except PeerError:
+            raise UnavailableError(
+                f"cannot listen on {node.host}:{node.port} ({error.strerror}): another program "
+                "has it; change node.port or stop that program"
+            ) from error
+        return f"{node.host}:{node.port} is served by a running {node.ae_title}"
+    return f"{node.host}:{node.port} is free; the service is not running"
+
+
+def _model(config: Config) -> str:
+    from daemon import setup
+    from daemon.child import Child, ChildOptions
+
+    bundle = setup.load_bundle(config)
+    child = Child(
+        ChildOptions(bundle.path, config.model.device, int(config.model.memory_limit_gb * 2**30))
+    )
+    try:
+        child.start()
+        return f"self-test passed on {child.description['device']}"
+    finally:
+        child.stop()
+
+
+def _echo(config: Config, destination: Destination) -> str:
+    from daemon.deliver import remote
+    from dicom_io import scu
+
+    scu.echo(remote(destination, config.node.ae_title))
+    return f"C-ECHO answered by {destination.ae_title} at {destination.host}:{destination.port}"

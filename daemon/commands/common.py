@@ -1,0 +1,40 @@
+"""Options and openings that several commands share."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from daemon.config import Config, load
+from daemon.database import Database
+from daemon.errors import UnavailableError
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add ``--config``."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=Path("/etc/axnode/axnode.toml"),
+        metavar="FILE",
+        help="the configuration (default: %(default)s)",
+    )
+
+
+@contextmanager
+def rows(config: Config) -> Iterator[Database]:
+    """Open the database of a service, which may be running, for a look or a small change."""
+    if config.database.url is None and not (config.state_dir / "axnode.sqlite").exists():
+        raise UnavailableError(
+            f"no database in {config.state_dir}: axnode serve has not run with this configuration"
+        )
+    database = Database(config.database_url, owner=False)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def read_config(arguments: argparse.Namespace) -> Config:
+    """Read the configuration that the command line names."""
+    return load(arguments.config)

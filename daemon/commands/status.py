@@ -1,0 +1,53 @@
+"""``axnode status``: counts per state, the oldest waiting study, destinations, refusals."""
+
+import argparse
+import json
+from typing import Any
+
+from daemon.commands.common import add_config, read_config, rows
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_config(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the status; 1 where something is parked."""
+    config = read_config(arguments)
+    from daemon import clock, status
+
+    with rows(config) as database, database.read() as connection:
+        report: dict[str, Any] = {
+            "studies": status.counts(connection),
+            "oldest_waiting_s": status.oldest_waiting_s(connection, clock.now_us()),
+            "destinations": status.destinations(
+                connection, [destination.name for destination in config.destinations]
+            ),
+            "refused": status.refusals(connection),
+        }
+    print(json.dumps(report, indent=2) if arguments.json else _text(report))
+    return 1 if report["studies"]["parked"] else 0
+
+
+def _text(report: dict[str, Any]) -> str:
+    lines = ["studies"]
+    lines += [f"  {state:14} {number}" for state, number in report["studies"].items()]
+    oldest = report["oldest_waiting_s"]
+    lines.append(f"oldest waiting   {'none' if oldest is None else f'{oldest:.0f} s'}")
+    lines.append("destinations")
+    for item in report["destinations"]:
+        counts = ", ".join(f"{item[key]} {key}" for key in ("delivered", "pending", "parked"))
+        lines.append(f"  {item['name']:14} {counts}")
+        if item["last_failure"]:
+            lines.append(f"  {'':14} last failure: {item['last_failure']}")
+    if not report["destinations"]:
+        lines.append("  none is configured: results stay on this node")
+    if report["refused"]:
+        lines.append("refused lately")
+    for item in report["refused"]:
+        syntaxes = f" ({item['transfer_syntaxes']})" if item["transfer_syntaxes"] else ""
+        peer = f"{item['calling_ae'] or '?'}@{item['address']}"
+        lines.append(f"  {item['count']} x {peer}: {item['what']}{syntaxes}: {item['reason']}")
+    return "\n".join(lines)

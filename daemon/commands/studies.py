@@ -1,0 +1,36 @@
+"""``axnode studies``: the studies and their states."""
+
+import argparse
+import json
+from datetime import UTC, datetime
+
+from daemon.commands.common import add_config, read_config, rows
+from daemon.lifecycle import StudyState
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add_config(parser)
+    parser.add_argument("--state", choices=[state.value for state in StudyState])
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the studies, latest first."""
+    config = read_config(arguments)
+    from daemon import status
+
+    with rows(config) as database, database.read() as connection:
+        found = status.studies(connection, arguments.state)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    for study in found:
+        at = datetime.fromtimestamp(study["last_instance_us"] / 1e6, tz=UTC).astimezone()
+        print(
+            f"{at:%Y-%m-%d %H:%M:%S}  {study['state']:14} v{study['version']} "
+            f"{study['instances']:4} instances  {study['study_uid']}"
+        )
+        if study["reason"]:
+            print(f"{'':21}{study['reason']}")
+    return 0

@@ -1,0 +1,252 @@
+"""The configuration: TOML read once, frozen, validated with the path of the wrong key.
+
+Environment variables named ``AXNODE_<TABLE>_<KEY>`` (``AXNODE_NODE_PORT``) override single keys.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from daemon.errors import ConfigError
+
+_AE = r"^[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$"  # no backslash, not blank
+AETitle = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=16, pattern=_AE),
+]
+"""An application entity title: PS3.5 6.2, VR AE."""
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Node(_Table):
+    """Where the node listens and keeps its state."""
+
+    ae_title: AETitle = "AXNODE"
+    host: str = "127.0.0.1"  # address to listen on
+    port: Port = 11112  # 0: any free port
+    state_dir: str = "/var/lib/axnode"  # spool, database, objects
+    ignore_classes: tuple[str, ...] = ()  # SOP classes accepted, recorded and discarded
+    disk_floor_gb: Annotated[float, Field(ge=0)] = 5.0  # refuse instances below this free space
+    max_associations: Annotated[int, Field(ge=1, le=1000)] = 64
+
+
+class Database(_Table):
+    """Which database holds the rows; left out: SQLite in `state_dir`."""
+
+    url: str | None = None
+
+
+class Source(_Table):
+    """A modality that may push."""
+
+    ae_title: AETitle
+    host: str | None = None  # left out: any address
+    assume_axilla: bool = False  # it pushes nothing but axillary studies
+
+
+class Destination(_Table):
+    """A PACS that receives the results."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
+    ae_title: AETitle
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    storage_commitment: bool = False
+
+
+class Study(_Table):
+    """When a study is ready, and how much of a cine is read."""
+
+    quiet_period_s: Annotated[float, Field(ge=0)] = 120  # seconds without a new instance
+    version_interval_s: Annotated[float, Field(ge=0)] = 600  # seconds between two versions
+    cine_frames: Annotated[int, Field(ge=1)] = 30  # frames of one cine that are analysed
+
+
+class Model(_Table):
+    """Which bundle analyses, and where."""
+
+    bundle: str | None = None  # left out: the bundle that ships
+    device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")] = "auto"
+    allow_demonstration: bool = False  # serve a demonstration bundle beyond loopback
+    aggregation: Literal["max", "mean"] = "max"  # score of a side from its nodes
+    operating_point: str | None = None  # left out: the bundle's first
+    memory_limit_gb: Annotated[float, Field(gt=0)] = 8.0  # of the analysing process
+
+
+class Results(_Table):
+    """Which objects are made."""
+
+    seg: bool = True
+    sr: bool = True
+    presentation_state: bool = False
+    secondary_capture: Literal["off", "auto", "on"] = "auto"
+    seg_geometry: Literal["viewer", "strict", "volume"] = "viewer"
+    sr_class: Literal["comprehensive", "comprehensive_3d"] = "comprehensive"
+
+
+class Http(_Table):
+    """Where probes and metrics are served."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class Config(_Table):
+    """The whole configuration."""
+
+    allow_any_source: bool = False
+    node: Node = Node()
+    database: Database = Database()
+    sources: tuple[Source, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    study: Study = Study()
+    model: Model = Model()
+    results: Results = Results()
+    http: Http = Http()
+
+    @property
+    def state_dir(self) -> Path:
+        """Folder of spool, objects and, by default, database."""
+        return Path(self.node.state_dir)
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database."""
+        return self.database.url or f"sqlite:///{self.state_dir / 'axnode.sqlite'}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` is this machine's loopback address, by name or number."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read and validate the configuration file.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is not TOML, or a key is unknown or wrong; names the key.
+    """
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no configuration at {path}: give --config FILE; deploy/axnode.example.toml is a start"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return parse(data, environ)
+
+
+def parse(data: dict[str, Any], environ: Mapping[str, str] = {}) -> Config:
+    """Validate a configuration given as a mapping; see `load`."""
+    data = _override(_hoist(data), environ)
+    try:
+        # JSON mode lets TOML arrays become tuples and integers floats, and is strict otherwise
+        config = Config.model_validate_json(_json(data))
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error
+    _check(config)
+    return config
+
+
+def _json(data: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(data, default=str)
+
+
+def _hoist(data: dict[str, Any]) -> dict[str, Any]:
+    """Move ``allow_any_source`` out of the table it was written under.
+
+    In TOML a key below a table's header belongs to that table; this one is read wherever it stands.
+    """
+    data = {name: dict(value) if isinstance(value, dict) else value for name, value in data.items()}
+    for table in list(data.values()):
+        if isinstance(table, dict) and "allow_any_source" in table:
+            data["allow_any_source"] = table.pop("allow_any_source")
+    return data
+
+
+def _override(data: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    for variable, text in environ.items():
+        _, _, rest = variable.partition("AXNODE_")
+        table, _, key = rest.lower().partition("_")
+        field = Config.model_fields.get(table)
+        if variable == "AXNODE_ALLOW_ANY_SOURCE":
+            data["allow_any_source"] = _scalar(text, bool)
+        elif variable.startswith("AXNODE_") and key and field is not None:
+            data.setdefault(table, {})
+            if not isinstance(data[table], dict):
+                raise ConfigError(
+                    f"{variable}: {table} is not a table of single keys; use the file"
+                )
+            data[table][key] = _scalar(text, _kind(field.annotation, key))
+    return data
+
+
+def _kind(table: Any, key: str) -> Any:
+    field = getattr(table, "model_fields", {}).get(key)
+    return field.annotation if field is not None else None
+
+
+def _scalar(text: str, kind: Any) -> Any:
+    if kind is str or str in get_args(kind):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"])
+        what = "unknown key" if item["type"] == "extra_forbidden" else item["msg"]
+        lines.append(f"{key}: {what}")
+    return "configuration: " + "; ".join(lines)
+
+
+def _check(config: Config) -> None:
+    names = [destination.name for destination in config.destinations]
+    if len(set(names)) != len(names):
+        raise ConfigError("configuration: destinations: two have the same name; rename one")
+    open_door = not config.sources and not config.allow_any_source
+    if open_door and not is_loopback(config.node.host):
+        raise ConfigError(
+            "configuration: node.host is not loopback and no [[sources]] are listed: "
+            "list the modalities that may push, or set allow_any_source = true"
+        )
+    for index, destination in enumerate(config.destinations):
+        if destination.storage_commitment:
+            raise ConfigError(
+                f"configuration: destinations.{index}.storage_commitment: "
+                "not available in this version; leave it out"
+            )
+    if config.results.presentation_state:
+        raise ConfigError(
+            "configuration: results.presentation_state: not available in this version; leave it out"
+        )
+    if config.results.secondary_capture == "on":
+        raise ConfigError(
+            'configuration: results.secondary_capture: "on" is not available in this version; '
+            "leave it out"
+        )

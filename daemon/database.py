@@ -1,0 +1,226 @@
+"""One engine, one writer thread, many readers.
+
+Every write goes through the writer thread, which commits what has gathered in one transaction
+(group commit): a fsync a group, not a fsync a row, and never a lock conflict inside the process.
+On SQLite the writer also runs the checkpoints, between commits.
+"""
+
+import logging
+import queue
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from daemon import clock, schema
+from daemon.errors import ConfigError, UnavailableError
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+_GROUP = 200  # writes that share one commit at most
+_CHECKPOINT_EVERY = 500  # commits between two checkpoints of SQLite's write-ahead log
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError(
+            "configuration: database.url: not a database URL; sqlite:///FILE or postgresql+psycopg://…"
+        ) from None
+    if parsed.get_backend_name() != "sqlite":
+        try:
+            return create_engine(parsed, pool_pre_ping=True)
+        except (NoSuchModuleError, ModuleNotFoundError) as error:
+            raise ConfigError(f"configuration: database.url: driver missing ({error})") from error
+    engine = create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False})
+    event.listen(engine, "connect", _sqlite_connect)
+    event.listen(engine, "begin", _sqlite_begin)
+    return engine
+
+
+def _sqlite_connect(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "wal_autocheckpoint=0",  # the writer does it: SQLite before 3.51 has a WAL-reset bug
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    readonly = connection.get_execution_options().get("readonly", False)
+    connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+
+
+class Database:
+    """The rows; see the module's docstring.
+
+    Parameters
+    ----------
+    owner
+        The service owns its database: it migrates it and runs the checkpoints. Commands that look
+        in on a running service do not.
+
+    Raises
+    ------
+    UnavailableError
+        The database cannot be opened or migrated.
+    """
+
+    def __init__(self, url: str, *, owner: bool = True) -> None:
+        self._engine = _engine(url)
+        self._reader = self._engine.execution_options(readonly=True)
+        self._checkpoints = owner and self._engine.dialect.name == "sqlite"
+        self._queue: queue.SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]] | None] = (
+            queue.SimpleQueue()
+        )
+        self._closing = threading.Lock()  # nothing may be queued behind the end
+        self._closed = False
+        try:
+            if owner:
+                self._migrate()
+            self.database_id, self.node_id = self._identity()
+        except DBAPIError as error:
+            raise UnavailableError(
+                f"database: cannot be opened ({_first_line(error)}): check database.url and "
+                "node.state_dir, and that axnode serve has run once"
+            ) from error
+        self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
+        self._thread.start()
+
+    def _migrate(self) -> None:
+        config = AlembicConfig()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self._engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def _identity(self) -> tuple[str, str]:
+        with self._engine.begin() as connection:
+            row = connection.execute(select(schema.node)).one_or_none()
+            if row is not None:
+                return row.database_id, row.node_id
+            ids = secrets.token_hex(16), secrets.token_hex(16)
+            connection.execute(
+                insert(schema.node).values(
+                    id=1, database_id=ids[0], node_id=ids[1], created_us=clock.now_us()
+                )
+            )
+            return ids
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a transaction of the writer; return its result after the commit.
+
+        What `work` raises comes out here, and its own changes are rolled back, not its
+        neighbours'.
+        """
+        future: Future[Result] = Future()
+        with self._closing:
+            if self._closed:
+                raise UnavailableError("database: closed")
+            self._queue.put((work, future))
+        return future.result()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Open a read-only view of the committed rows."""
+        with self._reader.connect() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Finish the queued writes and close; nothing may be written afterwards."""
+        with self._closing:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+        self._engine.dispose()
+
+    def _work(self) -> None:
+        commits = 0
+        while (group := self._gather()) is not None:
+            self._commit(group)
+            commits += 1
+            if self._checkpoints and (commits % _CHECKPOINT_EVERY == 0):
+                self._checkpoint("PASSIVE")
+        if self._checkpoints:
+            self._checkpoint("TRUNCATE")
+
+    def _gather(self) -> "_Group | None":
+        first = self._queue.get()
+        if first is None:
+            return None
+        group = [first]
+        while len(group) < _GROUP and not self._queue.empty():
+            item = self._queue.get()
+            if item is None:
+                self._queue.put(None)  # close after this group
+                break
+            group.append(item)
+        return group
+
+    def _commit(self, group: "_Group") -> None:
+        try:
+            with self._engine.begin() as connection:
+                outcomes = [_run(connection, work) for work, _ in group]
+        except DBAPIError as error:
+            self._lost(group, error)
+            return
+        for (_, future), (answer, failure) in zip(group, outcomes, strict=True):
+            if failure is None:
+                future.set_result(answer)
+            else:
+                future.set_exception(failure)
+
+    def _lost(self, group: "_Group", error: DBAPIError) -> None:
+        """Nothing of the group was committed: try each alone, so that one fails by itself."""
+        if len(group) > 1:
+            for item in group:
+                self._commit([item])
+            return
+        log.error("commit failed", extra={"action": "commit", "error": _first_line(error)})
+        group[0][1].set_exception(UnavailableError(f"database: {_first_line(error)}"))
+
+    def _checkpoint(self, mode: str) -> None:
+        connection = self._engine.raw_connection()
+        try:
+            connection.cursor().execute(f"PRAGMA wal_checkpoint({mode})")
+        finally:
+            connection.close()
+
+
+_Group = list[tuple[Callable[[Connection], Any], "Future[Any]"]]
+
+
+def _run(connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
+    """Run one write in a savepoint; return its answer, or the error that belongs to its caller."""
+    try:
+        with connection.begin_nested():
+            return work(connection), None
+    except DBAPIError as error:
+        # on a full disk SQLite rolls back the whole transaction, the neighbours' writes with it
+        if error.connection_invalidated or not _in_transaction(connection):
+            raise
+        return None, UnavailableError(f"database: {_first_line(error)}")
+    except Exception as error:  # noqa: BLE001 - the caller's error, raised where it waits
+        return None, error
+
+
+def _in_transaction(connection: Connection) -> bool:
+    return bool(getattr(connection.connection.dbapi_connection, "in_transaction", True))
+
+
+def _first_line(error: DBAPIError) -> str:
+    # the statement and its parameters stay out of logs: they may name a patient's study
+    return str(error.orig).splitlines()[0] if error.orig else type(error).__name__

@@ -1,0 +1,185 @@
+"""Deliveries: one thread per destination works its rows, so that a dead PACS holds nobody up.
+
+What is sent is always the bytes that were stored when the object was built.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, or_, select, update
+
+from daemon import schema
+from daemon.clock import Clock
+from daemon.config import Destination
+from daemon.database import Database
+from daemon.events import move_delivery, move_study
+from daemon.lifecycle import DeliveryState, StudyState
+from daemon.pulse import Pulse
+from daemon.rest import resting_state
+from daemon.retry import RetryPolicy, Verdict
+from daemon.spool import Spool
+from dicom_io import scu
+from dicom_io.errors import PeerError
+from dicom_io.scu import Outcome, Remote, StoreResult
+
+log = logging.getLogger(__name__)
+_BATCH = 100  # objects of one association
+Send = Callable[[Remote, Sequence[Path], Callable[[StoreResult], None]], object]
+
+
+@dataclass(frozen=True)
+class Due:
+    """A delivery whose time has come."""
+
+    delivery_id: int
+    study_id: int
+    attempts: int  # made so far
+    file_hash: str
+
+
+def remote(destination: Destination, calling_ae: str) -> Remote:
+    """Return the peer of a configured destination."""
+    return Remote(
+        name=destination.name,
+        ae_title=destination.ae_title,
+        host=destination.host,
+        port=destination.port,
+        calling_ae=calling_ae,
+    )
+
+
+def _send(peer: Remote, paths: Sequence[Path], on_result: Callable[[StoreResult], None]) -> object:
+    return scu.store(peer, paths, on_result)
+
+
+class Deliverer:
+    """Works the deliveries of one destination."""
+
+    def __init__(
+        self,
+        peer: Remote,
+        database: Database,
+        objects: Spool,
+        clock: Clock,
+        policy: RetryPolicy | None = None,
+        send: Send = _send,
+    ) -> None:
+        self._peer = peer
+        self._database = database
+        self._objects = objects
+        self._clock = clock
+        self._policy = policy or RetryPolicy()
+        self._send = send
+
+    def deliver_due(self) -> int:
+        """Send one batch of what is due; return how many were tried."""
+        due = self._due()
+        if not due:
+            return 0
+        by_path = {self._objects.path(item.file_hash): item for item in due}
+        settled: set[int] = set()
+
+        def on_result(result: StoreResult) -> None:
+            item = by_path[result.path]
+            settled.add(item.delivery_id)
+            self._settle(item, result.outcome, result.status, result.detail)
+
+        try:
+            self._send(self._peer, list(by_path), on_result)
+        except PeerError as error:
+            outcome = Outcome.TRANSIENT if error.transient else Outcome.PERMANENT
+            for item in due:
+                if item.delivery_id not in settled:
+                    self._settle(item, outcome, None, str(error))
+        return len(due)
+
+    def _due(self) -> list[Due]:
+        table, objects, analyses = schema.deliveries, schema.objects, schema.analyses
+        now = self._clock()
+        farthest = now + 2 * self._policy.wait_us(self._policy.attempts)
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(table.c.id, analyses.c.study_id, table.c.attempts, objects.c.file_hash)
+                .join(objects, objects.c.id == table.c.object_id)
+                .join(analyses, analyses.c.id == objects.c.analysis_id)
+                .where(
+                    table.c.destination == self._peer.name,
+                    table.c.state == DeliveryState.PENDING,
+                    or_(table.c.due_us <= now, table.c.due_us > farthest),
+                )
+                .order_by(table.c.due_us, table.c.id)
+                .limit(_BATCH)
+            )
+            return [Due(*row) for row in rows]
+
+    def _settle(self, item: Due, outcome: Outcome, status: int | None, detail: str) -> None:
+        self._database.write(lambda c: self._apply(c, item, outcome, status, detail))
+        log.log(
+            logging.INFO if outcome is Outcome.STORED else logging.WARNING,
+            "delivery attempted",
+            extra={
+                "action": "deliver",
+                "delivery": item.delivery_id,
+                "destination": self._peer.name,
+                "outcome": outcome.value,
+                "reason": detail,
+            },
+        )
+
+    def _apply(
+        self, connection: Connection, item: Due, outcome: Outcome, status: int | None, detail: str
+    ) -> None:
+        now = self._clock()
+        attempts = item.attempts + 1
+        verdict = self._policy.judge(outcome, attempts)
+        values = {"attempts": attempts, "status": status}
+        if verdict is Verdict.AGAIN:
+            connection.execute(
+                update(schema.deliveries)
+                .where(schema.deliveries.c.id == item.delivery_id)
+                .values(detail=detail, due_us=now + self._policy.wait_us(attempts), **values)
+            )
+            return
+        if verdict is Verdict.DELIVERED:
+            state, when = DeliveryState.DELIVERED, now
+        else:
+            state, when = DeliveryState.PARKED, None
+        move_delivery(connection, item.delivery_id, state, detail, now, delivered_us=when, **values)
+        settle_study(connection, item.study_id, now)
+
+    def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 0.2) -> None:
+        """Deliver until `stopping` is set."""
+        while not stopping.is_set():
+            pulse()
+            if not self.deliver_due():
+                stopping.wait(poll_s)
+
+
+def park_unknown(connection: Connection, names: Sequence[str], now_us: int) -> None:
+    """Park what waits for destinations that are no longer configured: nobody would send it."""
+    table, objects, analyses = schema.deliveries, schema.objects, schema.analyses
+    rows = connection.execute(
+        select(table.c.id, table.c.destination, analyses.c.study_id)
+        .join(objects, objects.c.id == table.c.object_id)
+        .join(analyses, analyses.c.id == objects.c.analysis_id)
+        .where(table.c.state == DeliveryState.PENDING, table.c.destination.not_in(names))
+    ).all()
+    for row in rows:
+        words = f"destination {row.destination} is no longer configured"
+        move_delivery(connection, row.id, DeliveryState.PARKED, words, now_us)
+        settle_study(connection, row.study_id, now_us)
+
+
+def settle_study(connection: Connection, study_id: int, now_us: int) -> None:
+    """Bring a study that is delivering to rest, where its deliveries allow it."""
+    state = connection.execute(
+        select(schema.studies.c.state).where(schema.studies.c.id == study_id)
+    ).scalar_one()
+    if state != StudyState.DELIVERING:
+        return
+    new, reason = resting_state(connection, study_id)
+    if new is not StudyState.DELIVERING:
+        move_study(connection, study_id, new, reason, now_us)

@@ -1,0 +1,48 @@
+"""Exceptions of the service, each with the exit code of the command it ends.
+
+DaemonError
+ ├─ ConfigError        2  a setting is wrong; names the key
+ ├─ InputError         3  a file or folder given to a command cannot be used
+ ├─ UnavailableError   4  a port, peer, folder or database cannot be had
+ ├─ IllegalTransition     a state machine was asked for a move its table does not hold
+ ├─ LostLease             another worker has taken the job over; this one's answer is dropped
+ └─ AttemptFailed         one attempt at an analysis failed; says why
+
+Messages tell the operator what to do, in one line.
+"""
+
+
+class DaemonError(Exception):
+    """Base of everything that `daemon` raises on purpose."""
+
+    exit_code = 70
+
+
+class ConfigError(DaemonError):
+    """A setting is missing, unknown or out of range."""
+
+    exit_code = 2
+
+
+class InputError(DaemonError):
+    """A file or folder that a command was given cannot be used."""
+
+    exit_code = 3
+
+
+class UnavailableError(DaemonError):
+    """Something the service needs outside itself cannot be had."""
+
+    exit_code = 4
+
+
+class IllegalTransition(DaemonError):
+    """A move that `daemon.lifecycle` does not allow."""
+
+
+class LostLease(DaemonError):
+    """The job's fencing token has moved on."""
+
+
+class AttemptFailed(DaemonError):
+    """One attempt at an analysis failed; the job may be tried again."""

@@ -1,0 +1,238 @@
+"""The queue of analyses: claim with a lease and a fencing token, renew, finish, fail.
+
+Attempts count at the claim, so that a job whose worker dies without a word is still counted.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, and_, insert, or_, select, update
+
+from daemon import schema
+from daemon.clock import seconds
+from daemon.errors import LostLease
+from daemon.events import move_analysis, move_study
+from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
+from daemon.rest import resting_state
+
+LEASE_US = seconds(90)  # renewed with every sign of life of the worker
+RETRY_US = seconds(15)  # after a failed attempt; twice that after the second
+MAX_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One analysis that this worker holds."""
+
+    analysis_id: int
+    study_id: int
+    study_uid: str
+    version: int
+    fence: int  # token: a later claim raises it
+    attempt: int  # 1-based
+    input_hash: str
+    uids: tuple[str, ...]  # SOP Instance UIDs, in order of arrival
+    instance_hashes: tuple[str, ...]  # their files in the spool, in the same order
+    predecessors: tuple[tuple[str, str, str], ...]  # SOP class, instance, series of the last report
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """A built object that lies in the objects folder."""
+
+    role: str
+    ordinal: int
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    file_hash: str
+    size: int
+
+
+def claim(connection: Connection, now_us: int, longest_wait_us: int) -> Job | None:
+    """Take the oldest due job, or one whose lease has run out; None where there is none.
+
+    A due time farther off than `longest_wait_us` comes from a clock that was set: it counts as due.
+    """
+    table = schema.analyses
+    due = and_(
+        table.c.state == AnalysisState.QUEUED,
+        or_(table.c.due_us <= now_us, table.c.due_us > now_us + longest_wait_us),
+    )
+    lapsed = and_(
+        table.c.state == AnalysisState.RUNNING,
+        or_(table.c.lease_us < now_us, table.c.lease_us > now_us + 2 * LEASE_US),
+    )
+    row = connection.execute(
+        select(table, schema.studies.c.study_uid)
+        .join(schema.studies, schema.studies.c.id == table.c.study_id)
+        .where(or_(due, lapsed))
+        .order_by(table.c.due_us)
+        .limit(1)
+        .with_for_update(skip_locked=True, of=table)
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.state == AnalysisState.RUNNING:
+        if row.attempts >= MAX_ATTEMPTS:
+            park(connection, row.id, "the analysing process died three times on this study", now_us)
+            return None
+        move_analysis(connection, row.id, AnalysisState.QUEUED, "its worker was lost", now_us)
+        move_study(connection, row.study_id, StudyState.QUEUED, "its worker was lost", now_us)
+    move_analysis(
+        connection,
+        row.id,
+        AnalysisState.RUNNING,
+        "",
+        now_us,
+        fence=row.fence + 1,
+        attempts=row.attempts + 1,
+        lease_us=now_us + LEASE_US,
+    )
+    move_study(connection, row.study_id, StudyState.ANALYSING, f"version {row.version}", now_us)
+    inputs = _inputs(connection, row.id)
+    return Job(
+        analysis_id=row.id,
+        study_id=row.study_id,
+        study_uid=row.study_uid,
+        version=row.version,
+        fence=row.fence + 1,
+        attempt=row.attempts + 1,
+        input_hash=row.input_hash,
+        uids=tuple(uid for uid, _ in inputs),
+        instance_hashes=tuple(digest for _, digest in inputs),
+        predecessors=_reports(connection, row.study_id),
+    )
+
+
+def _inputs(connection: Connection, analysis_id: int) -> list[tuple[str, str]]:
+    link, table = schema.analysis_instances, schema.instances
+    rows = connection.execute(
+        select(table.c.sop_instance_uid, table.c.instance_hash)
+        .join(link, link.c.instance_id == table.c.id)
+        .where(link.c.analysis_id == analysis_id)
+        .order_by(table.c.id)
+    )
+    return [(uid, digest) for uid, digest in rows]
+
+
+def _reports(connection: Connection, study_id: int) -> tuple[tuple[str, str, str], ...]:
+    table = schema.objects
+    rows = connection.execute(
+        select(table.c.sop_class_uid, table.c.sop_instance_uid, table.c.series_instance_uid)
+        .join(schema.analyses, schema.analyses.c.id == table.c.analysis_id)
+        .where(schema.analyses.c.study_id == study_id, table.c.role == "sr")
+        .order_by(schema.analyses.c.version.desc())
+        .limit(1)
+    )
+    return tuple((row.sop_class_uid, row.sop_instance_uid, row.series_instance_uid) for row in rows)
+
+
+def renew(connection: Connection, job: Job, now_us: int) -> None:
+    """Extend the lease; raise `LostLease` where another worker holds the job."""
+    _held(connection, job)
+    connection.execute(
+        update(schema.analyses)
+        .where(schema.analyses.c.id == job.analysis_id)
+        .values(lease_us=now_us + LEASE_US)
+    )
+
+
+def _held(connection: Connection, job: Job) -> None:
+    row = connection.execute(
+        select(schema.analyses.c.fence, schema.analyses.c.state).where(
+            schema.analyses.c.id == job.analysis_id
+        )
+    ).one()
+    if row.fence != job.fence or row.state != AnalysisState.RUNNING:
+        raise LostLease(f"analysis {job.analysis_id} was taken over by another worker")
+
+
+def finish(
+    connection: Connection,
+    job: Job,
+    built: Sequence[StoredObject],
+    destinations: Sequence[str],
+    summary: dict[str, Any],
+    not_evaluable: tuple[str, str] | None,
+    now_us: int,
+) -> None:
+    """Record the results and queue their deliveries, in the transaction that ends the job.
+
+    `not_evaluable` is the reason's code and words, where there is one.
+    """
+    _held(connection, job)
+    move_analysis(
+        connection,
+        job.analysis_id,
+        AnalysisState.DONE,
+        not_evaluable[1] if not_evaluable else "",
+        now_us,
+        finished_us=now_us,
+        summary=json.dumps(summary),
+        not_evaluable=not_evaluable[0] if not_evaluable else None,
+    )
+    for item in built:
+        result = connection.execute(
+            insert(schema.objects).values(
+                analysis_id=job.analysis_id,
+                role=item.role,
+                ordinal=item.ordinal,
+                sop_class_uid=item.sop_class_uid,
+                sop_instance_uid=item.sop_instance_uid,
+                series_instance_uid=item.series_instance_uid,
+                file_hash=item.file_hash,
+                size=item.size,
+            )
+        )
+        for name in destinations:
+            connection.execute(
+                insert(schema.deliveries).values(
+                    object_id=result.inserted_primary_key[0],  # type: ignore[index]
+                    destination=name,
+                    state=DeliveryState.PENDING,
+                    due_us=now_us,
+                )
+            )
+    move_study(connection, job.study_id, *resting_state(connection, job.study_id), now_us)
+
+
+def give_back(connection: Connection, job: Job, reason: str, now_us: int) -> None:
+    """Give the job back without counting the attempt: the node failed, not the study."""
+    _held(connection, job)
+    values = {"due_us": now_us + RETRY_US, "attempts": job.attempt - 1}
+    move_analysis(connection, job.analysis_id, AnalysisState.QUEUED, reason, now_us, **values)
+    move_study(connection, job.study_id, StudyState.QUEUED, reason, now_us)
+
+
+def fail(
+    connection: Connection, job: Job, reason: str, now_us: int, *, final: bool = False
+) -> None:
+    """Give the job back after a failed attempt; a `final` failure, or the last one, parks it."""
+    _held(connection, job)
+    if final or job.attempt >= MAX_ATTEMPTS:
+        tries = "" if job.attempt == 1 else f" ({job.attempt} attempts)"
+        park(connection, job.analysis_id, f"{reason}{tries}", now_us)
+        return
+    wait = RETRY_US * job.attempt
+    move_analysis(
+        connection, job.analysis_id, AnalysisState.QUEUED, reason, now_us, due_us=now_us + wait
+    )
+    move_study(connection, job.study_id, StudyState.QUEUED, reason, now_us)
+
+
+def park(connection: Connection, analysis_id: int, reason: str, now_us: int) -> None:
+    """Set the job and its study aside for a person."""
+    move_analysis(connection, analysis_id, AnalysisState.PARKED, reason, now_us)
+    study_id = connection.execute(
+        select(schema.analyses.c.study_id).where(schema.analyses.c.id == analysis_id)
+    ).scalar_one()
+    move_study(connection, study_id, StudyState.PARKED, reason, now_us)
+
+
+def input_paths(job: Job, spool_path: Callable[[str], Path]) -> list[Path]:
+    """Return the files of a job's instances, in order of arrival."""
+    return [spool_path(digest) for digest in job.instance_hashes]

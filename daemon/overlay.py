@@ -1,0 +1,75 @@
+"""Pictures of what was found: the frame with each node's contour, name and score."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from skimage.measure import find_contours
+
+COLOURS = ((255, 80, 80), (80, 230, 80), (90, 160, 255), (255, 220, 60), (230, 110, 255))
+"""RGB, one a node in turn; red and green first, as in the SEG."""
+_TEXT = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Outline:
+    """One contour to draw."""
+
+    contour: NDArray[np.float64]  # (N, 2) columns, rows, in source pixels; closed
+    number: int  # of the node; chooses the colour
+    caption: str  # ASCII
+
+
+def draw(frame: NDArray[np.uint8], outlines: Sequence[Outline], footer: str = "") -> Image.Image:
+    """Draw outlines and captions over a frame (H, W, 3) uint8 RGB, with a footer below it."""
+    picture = Image.fromarray(np.ascontiguousarray(frame))
+    pen = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=max(11, frame.shape[0] // 40))
+    for outline in outlines:
+        colour = COLOURS[(outline.number - 1) % len(COLOURS)]
+        points = [(float(x) - 0.5, float(y) - 0.5) for x, y in outline.contour]
+        pen.line([*points, points[0]], fill=colour, width=max(2, frame.shape[1] // 400))
+        place = _beside(outline.contour, frame.shape[1], pen.textlength(outline.caption, font))
+        pen.text(
+            place, outline.caption, fill=colour, font=font, stroke_width=2, stroke_fill=(0, 0, 0)
+        )
+    return _with_footer(picture, footer, font) if footer else picture
+
+
+def _beside(contour: NDArray[np.float64], width: int, length: float) -> tuple[float, float]:
+    right, top = contour[:, 0].max() + 4, contour[:, 1].min()
+    return max(0.0, min(float(right), width - length - 4)), max(0.0, float(top) - 4)
+
+
+def _with_footer(
+    picture: Image.Image, footer: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+) -> Image.Image:
+    measure = ImageDraw.Draw(picture)
+    lines = _wrapped(footer, picture.width - 12, lambda text: measure.textlength(text, font))
+    box = measure.multiline_textbbox((0, 0), "\n".join(lines), font=font)
+    canvas = Image.new("RGB", (picture.width, picture.height + int(box[3]) + 12))
+    canvas.paste(picture, (0, 0))
+    ImageDraw.Draw(canvas).multiline_text(
+        (6, picture.height + 4), "\n".join(lines), fill=_TEXT, font=font
+    )
+    return canvas
+
+
+def _wrapped(text: str, width: float, length: Callable[[str], float]) -> list[str]:
+    lines: list[str] = []
+    for word in text.split():
+        candidate = f"{lines[-1]} {word}" if lines else word
+        if lines and length(candidate) <= width:
+            lines[-1] = candidate
+        else:
+            lines.append(word)
+    return lines
+
+
+def contour_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the outline of a mask (H, W) as (N, 2) columns, rows; closed, in source pixels."""
+    outlines = find_contours(np.pad(mask, 1).astype(np.float64), 0.5)
+    longest = max(outlines, key=len)
+    return np.asarray(longest[:, ::-1] - 0.5, dtype=np.float64)  # padding off, pixel centres at 0.5

@@ -1,0 +1,249 @@
+"""Reception: who may associate, and the way of an instance into spool and rows.
+
+Durable before success: bytes synced, file renamed, folder synced, row committed, then 0x0000.
+Nothing is decoded here.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+
+from daemon import identity
+from daemon.clock import Clock
+from daemon.config import Config
+from daemon.database import Database
+from daemon.errors import UnavailableError
+from daemon.spool import Incoming, Spool
+from daemon.store import (
+    Received,
+    add_conflict,
+    add_instance,
+    add_refusal,
+    is_result,
+    is_spooled,
+)
+from dicom_io import part10, syntaxes
+from dicom_io.acceptor import Peer, Rejection, Sink, StoreRequest
+from dicom_io.compare import same_image_transcoded
+from dicom_io.errors import IdentifierMismatch, StoreRefused
+from dicom_io.walker import InstanceHeader, walk
+
+log = logging.getLogger(__name__)
+OUR_MANUFACTURER = "AxNode"
+_SUCCESS = 0x0000
+_DUPLICATE_UID = 0x0111  # PS3.7 C.5.6 Duplicate SOP Instance
+_OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3 Refused: Out of Resources
+_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.22 SOP Class Not Supported
+_GIB = 1 << 30
+
+
+class Reception:
+    """What the acceptor asks of the node (`dicom_io.acceptor.Handler`)."""
+
+    def __init__(self, config: Config, database: Database, spool: Spool, clock: Clock) -> None:
+        self._config = config
+        self._database = database
+        self._spool = spool
+        self._clock = clock
+        self._floor = int(config.node.disk_floor_gb * _GIB)
+
+    @property
+    def accepted(self) -> dict[str, tuple[str, ...]]:
+        """Presentation contexts of the node: SOP class to transfer syntaxes.
+
+        Result classes are among them so that our own objects, forwarded back, get their success.
+        """
+        classes = (
+            *syntaxes.RECEIVED_SOP_CLASSES,
+            *syntaxes.RESULT_SOP_CLASSES,
+            *self._config.node.ignore_classes,
+        )
+        return dict.fromkeys(classes, syntaxes.RECEIVED_TRANSFER_SYNTAXES)
+
+    def associate(self, peer: Peer) -> Rejection | None:
+        """Admit or reject a peer (PS3.8 9.3.4)."""
+        rejection = self._judge(peer)
+        if rejection is not None:
+            self._refused(peer.address, peer.calling_ae, "association", "", rejection.message)
+        return rejection
+
+    def _judge(self, peer: Peer) -> Rejection | None:
+        if peer.called_ae != self._config.node.ae_title:
+            return Rejection(
+                1, 1, 7, f"it called {peer.called_ae}; this node is {self._config.node.ae_title}"
+            )
+        sources = self._config.sources
+        known = [s for s in sources if s.ae_title == peer.calling_ae]
+        if sources and not known:
+            return Rejection(1, 1, 3, f"{peer.calling_ae} is not among the [[sources]]")
+        if known and not any(s.host in (None, peer.address) for s in known):
+            return Rejection(1, 1, 3, f"{peer.calling_ae} may not call from this address")
+        if self._spool.free_bytes() < self._floor:
+            return Rejection(2, 3, 1, "less disk space is free than node.disk_floor_gb")
+        return None
+
+    def store(self, request: StoreRequest) -> Sink:
+        """Open the way of one instance; see `_Reception`."""
+        if self._spool.free_bytes() < self._floor:
+            raise StoreRefused("less disk space is free than node.disk_floor_gb", _OUT_OF_RESOURCES)
+        if request.sop_class_uid in self._config.node.ignore_classes:
+            return _Discard(lambda: self._ignored(request))
+        return _Arrival(self, request)
+
+    def _ignored(self, request: StoreRequest) -> None:
+        self._refused(
+            request.peer.address,
+            request.peer.calling_ae,
+            f"ignored {syntaxes.name(request.sop_class_uid)}",
+            "",
+            "its class is in node.ignore_classes: answered with success and discarded",
+        )
+
+    def context_rejected(
+        self, peer: Peer, abstract_syntax: str, transfer_syntaxes: tuple[str, ...], reason: str
+    ) -> None:
+        """Record a presentation context that was not accepted."""
+        names = ", ".join(syntaxes.name(uid) for uid in transfer_syntaxes)
+        what = syntaxes.name(abstract_syntax)
+        self._refused(peer.address, peer.calling_ae, what, names, reason)
+
+    def association_failed(self, address: str, reason: str) -> None:
+        """Record an association that broke a rule of the protocol or ran out of time."""
+        self._refused(address, "", "association", "", reason)
+
+    def event_report(
+        self, peer: Peer, event_type_id: int, dataset: bytes, transfer_syntax_uid: str
+    ) -> int:
+        """Answer a storage commitment report; none was asked for by this version."""
+        log.warning("unexpected event report", extra={"action": "event_report"})
+        return 0x0110
+
+    def _refused(self, address: str, calling_ae: str, what: str, names: str, reason: str) -> None:
+        now = self._clock()
+        try:
+            self._database.write(
+                lambda c: add_refusal(c, address, calling_ae, what, names, reason, now)
+            )
+        except UnavailableError as error:  # a note that fails must not end an association
+            log.warning("refusal not noted", extra={"action": "refusal", "reason": str(error)})
+
+    # The rest serves _Arrival.
+
+    def open(self) -> Incoming:
+        """Open a new file in the spool."""
+        return self._spool.incoming()
+
+    def accept(
+        self, request: StoreRequest, header: InstanceHeader, digest: str, file: Incoming
+    ) -> int:
+        """Make an instance durable and known; return its C-STORE status."""
+        if self._is_ours(header):
+            log.info("our own object came back", extra={"action": "own_object"})
+            return _SUCCESS
+        if request.sop_class_uid not in syntaxes.RECEIVED_SOP_CLASSES:
+            raise StoreRefused(
+                "results of other systems are not for this node", _CLASS_NOT_SUPPORTED
+            )
+        size = file.size
+        kept = file.keep(digest)
+        received = Received(
+            study_uid=header.study_instance_uid,
+            series_uid=header.series_instance_uid,
+            sop_instance_uid=request.sop_instance_uid,
+            sop_class_uid=request.sop_class_uid,
+            transfer_syntax_uid=request.transfer_syntax_uid,
+            instance_hash=digest,
+            patient_key=identity.patient_key(self._database.database_id, header.patient_id),
+            size=size,
+            source_ae=request.peer.calling_ae,
+        )
+        now = self._clock()
+        known = self._database.write(lambda c: add_instance(c, received, now))
+        if known is None or known.instance_hash == digest:
+            return _SUCCESS
+        same = same_image_transcoded(self._spool.path(known.instance_hash), kept)
+        with self._database.read() as connection:
+            needed = is_spooled(connection, digest)  # two UIDs may own one data set without UID
+        if not needed:
+            kept.unlink(missing_ok=True)
+        if same:
+            return _SUCCESS
+        log.warning("conflicting instance", extra={"action": "conflict"})
+        self._database.write(lambda c: add_conflict(c, known, request.peer.calling_ae, now))
+        return _DUPLICATE_UID
+
+    def _is_ours(self, header: InstanceHeader) -> bool:
+        if header.manufacturer == OUR_MANUFACTURER and (
+            header.sop_class_uid in syntaxes.RESULT_SOP_CLASSES
+        ):
+            return True
+        with self._database.read() as connection:
+            return is_result(connection, header.sop_instance_uid)
+
+
+class _Arrival:
+    """One instance on its way in (`dicom_io.acceptor.Sink`)."""
+
+    def __init__(self, reception: Reception, request: StoreRequest) -> None:
+        self._reception = reception
+        self._request = request
+        self._file = reception.open()
+        self._hash = hashlib.sha256(request.transfer_syntax_uid.encode())
+        head = part10.header(
+            request.sop_class_uid,
+            request.sop_instance_uid,
+            request.transfer_syntax_uid,
+            request.peer.calling_ae,
+        )
+        self._offset = len(head)
+        self._file.write(head)
+
+    def write(self, data: memoryview) -> None:
+        """Append a fragment of the data set."""
+        self._hash.update(data)
+        self._file.write(data)
+
+    def commit(self) -> int:
+        """Check, keep, record; return the status."""
+        try:
+            header = self._walk()
+            self._agree(header)
+            return self._reception.accept(self._request, header, self._hash.hexdigest(), self._file)
+        except UnavailableError as error:
+            raise StoreRefused(str(error), _OUT_OF_RESOURCES) from error
+        finally:
+            self._file.close()
+
+    def _walk(self) -> InstanceHeader:
+        if self._file.size == self._offset:
+            raise StoreRefused("the instance has no data set")
+        with self._file.mapped() as view, view[self._offset :] as dataset:
+            return walk(dataset, self._request.transfer_syntax_uid)
+
+    def _agree(self, header: InstanceHeader) -> None:
+        if header.sop_instance_uid and header.sop_instance_uid != self._request.sop_instance_uid:
+            raise IdentifierMismatch("command and data set name different SOP Instance UIDs")
+        if header.sop_class_uid and header.sop_class_uid != self._request.sop_class_uid:
+            raise IdentifierMismatch("command and data set name different SOP classes")
+
+    def discard(self) -> None:
+        """Forget the instance; its file is deleted."""
+        self._file.close()
+
+
+class _Discard:
+    """A sink for classes that are accepted, recorded and discarded."""
+
+    def __init__(self, on_commit: Callable[[], None]) -> None:
+        self._on_commit = on_commit
+
+    def write(self, data: memoryview) -> None:
+        """Drop a fragment."""
+
+    def commit(self) -> int:
+        """Record it."""
+        self._on_commit()
+        return _SUCCESS
+
+    def discard(self) -> None:
+        """Nothing was kept."""

@@ -1,0 +1,158 @@
+"""The tables. Times are integer UTC microseconds (`_us`); identifiers of people are never stored.
+
+Migrations live in `daemon/migrations`; a test holds both to the same schema.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+)
+
+metadata = MetaData()
+
+_id = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid wants INTEGER
+
+
+def _key() -> Column[int]:
+    return Column("id", _id, primary_key=True, autoincrement=True)
+
+
+node = Table(
+    "node",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1
+    Column("database_id", String(32), nullable=False),  # random, renewed by a restore
+    Column(
+        "node_id", String(32), nullable=False
+    ),  # random, kept for ever: tracking UIDs rest on it
+    Column("created_us", BigInteger, nullable=False),
+)
+
+studies = Table(
+    "studies",
+    metadata,
+    _key(),
+    Column("study_uid", String(64), nullable=False, unique=True),
+    Column("state", String(16), nullable=False),  # lifecycle.StudyState
+    Column("reason", Text, nullable=False, server_default=""),  # why, in words
+    Column("version", Integer, nullable=False, server_default="0"),  # latest analysis; 0: none
+    Column("received_us", BigInteger, nullable=False),  # first instance
+    Column("last_instance_us", BigInteger, nullable=False),
+    # instances came since the last assembly
+    Column("unassembled", Boolean, nullable=False, server_default=false()),
+)
+Index("ix_studies_unassembled", studies.c.unassembled, studies.c.last_instance_us)
+Index("ix_studies_state", studies.c.state)
+
+instances = Table(
+    "instances",
+    metadata,
+    _key(),
+    Column("study_id", ForeignKey("studies.id"), nullable=False, index=True),
+    Column("sop_instance_uid", String(64), nullable=False, unique=True),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("series_uid", String(64), nullable=False),
+    Column("transfer_syntax_uid", String(64), nullable=False),
+    Column("instance_hash", String(64), nullable=False),  # names the file in the spool
+    Column("patient_key", String(64), nullable=False),  # salted hash of the PatientID
+    Column("size", BigInteger, nullable=False),  # bytes of the file
+    Column("source_ae", String(16), nullable=False),
+    Column("received_us", BigInteger, nullable=False),
+)
+
+analyses = Table(
+    "analyses",
+    metadata,
+    _key(),
+    Column("study_id", ForeignKey("studies.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("input_hash", String(64), nullable=False),
+    Column("bundle_digest", String(64), nullable=False),
+    Column("recipe_digest", String(64), nullable=False),
+    Column("state", String(16), nullable=False),  # lifecycle.AnalysisState
+    Column("reason", Text, nullable=False, server_default=""),
+    Column("not_evaluable", String(32), nullable=True),  # dicom_io.findings.Reason, once done
+    Column("summary", Text, nullable=False, server_default="{}"),  # JSON: what was found
+    Column("attempts", Integer, nullable=False, server_default="0"),  # counted at the claim
+    Column("fence", Integer, nullable=False, server_default="0"),  # rises at every claim
+    Column("due_us", BigInteger, nullable=False),
+    Column("lease_us", BigInteger, nullable=False, server_default="0"),  # claimed until
+    Column("created_us", BigInteger, nullable=False),
+    Column("finished_us", BigInteger, nullable=True),
+    UniqueConstraint("study_id", "version"),
+)
+Index("ix_analyses_due", analyses.c.state, analyses.c.due_us)
+
+analysis_instances = Table(
+    "analysis_instances",
+    metadata,
+    Column("analysis_id", ForeignKey("analyses.id"), primary_key=True),
+    Column("instance_id", ForeignKey("instances.id"), primary_key=True),
+)
+
+objects = Table(
+    "objects",
+    metadata,
+    _key(),
+    Column("analysis_id", ForeignKey("analyses.id"), nullable=False, index=True),
+    Column("role", String(8), nullable=False),  # seg, sr, …
+    Column("ordinal", Integer, nullable=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False, unique=True),
+    Column("series_instance_uid", String(64), nullable=False),
+    Column("file_hash", String(64), nullable=False),  # SHA-256 of the file, and its name
+    Column("size", BigInteger, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    _key(),
+    Column("object_id", ForeignKey("objects.id"), nullable=False),
+    Column("destination", String(32), nullable=False),
+    Column("state", String(16), nullable=False),  # lifecycle.DeliveryState
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("due_us", BigInteger, nullable=False),
+    Column("status", Integer, nullable=True),  # the peer's last C-STORE status
+    Column("detail", Text, nullable=False, server_default=""),  # in words
+    Column("delivered_us", BigInteger, nullable=True),
+    UniqueConstraint("object_id", "destination"),
+)
+Index("ix_deliveries_due", deliveries.c.destination, deliveries.c.state, deliveries.c.due_us)
+
+events = Table(
+    "events",
+    metadata,
+    _key(),
+    Column("at_us", BigInteger, nullable=False),
+    Column("study_id", ForeignKey("studies.id"), nullable=True, index=True),
+    Column("entity", String(16), nullable=False),  # study, analysis, delivery, instance
+    Column("entity_id", BigInteger, nullable=True),
+    Column("action", String(32), nullable=False),
+    Column("detail", Text, nullable=False, server_default=""),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    _key(),
+    Column("address", String(64), nullable=False),
+    Column("calling_ae", String(16), nullable=False),
+    Column("what", String(128), nullable=False),  # abstract syntax, or what was refused
+    Column("transfer_syntaxes", Text, nullable=False, server_default=""),
+    Column("reason", Text, nullable=False),
+    Column("count", Integer, nullable=False, server_default="1"),
+    Column("last_us", BigInteger, nullable=False),
+    UniqueConstraint("address", "calling_ae", "what"),
+)
+"""Associations and presentation contexts refused, so that an admin sees why a modality fails."""

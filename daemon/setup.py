@@ -1,0 +1,88 @@
+"""What every command that opens the service's state needs: bundle, recipe, folders, guards."""
+
+from pathlib import Path
+
+from daemon import identity
+from daemon.config import Config, is_loopback
+from daemon.database import Database
+from daemon.errors import ConfigError, UnavailableError
+from daemon.reading import Reader, reader
+from daemon.spool import Spool
+from daemon.worker import Folders
+from model.bundle_file import SHIPPED, Bundle
+from model.errors import BundleError
+
+
+def load_bundle(config: Config) -> Bundle:
+    """Verify and read the configured bundle, or the one that ships."""
+    path = Path(config.model.bundle) if config.model.bundle else SHIPPED
+    try:
+        return Bundle.load(path)
+    except BundleError as error:
+        raise ConfigError(f"model.bundle: {error}") from error
+
+
+def guard_demonstration(config: Config, bundle: Bundle) -> None:
+    """Keep a demonstration bundle's results on this machine, unless they are allowed out.
+
+    Raises
+    ------
+    ConfigError
+        A destination is not loopback and `model.allow_demonstration` is not set.
+    """
+    if not bundle.demonstration or config.model.allow_demonstration:
+        return
+    for destination in config.destinations:
+        if not is_loopback(destination.host):
+            raise ConfigError(
+                f"the bundle {bundle.name!r} is a demonstration and destination "
+                f"{destination.name!r} is not on this machine: its findings mean nothing for a "
+                "patient. Use a bundle trained on your own data, or, to try the connection only, "
+                "set allow_demonstration = true under [model]"
+            )
+
+
+def recipe_digest(config: Config) -> str:
+    """Hash every setting that changes what the objects say."""
+    return identity.recipe_digest(
+        {
+            "ae_title": config.node.ae_title,
+            "cine_frames": config.study.cine_frames,
+            "aggregation": config.model.aggregation,
+            "operating_point": config.model.operating_point,
+            "results": config.results.model_dump(),
+        }
+    )
+
+
+def make_reader(config: Config, bundle: Bundle, database: Database) -> Reader:
+    """Build the reader that puts analyses into words."""
+    try:
+        return reader(
+            bundle,
+            aggregation=config.model.aggregation,
+            operating_point=config.model.operating_point,
+            ae_title=config.node.ae_title,
+            node_id=database.node_id,
+        )
+    except KeyError:
+        names = ", ".join(point.name for point in bundle.operating_points)
+        raise ConfigError(
+            f"model.operating_point: the bundle has no {config.model.operating_point!r}; "
+            f"it has {names}"
+        ) from None
+
+
+def make_folders(config: Config) -> Folders:
+    """Make the state folder and open what lies in it."""
+    state = config.state_dir
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        scratch = state / "scratch"
+        scratch.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise UnavailableError(
+            f"cannot write node.state_dir {state} ({error.strerror}): make it a folder that the "
+            "service's user owns"
+        ) from error
+    return Folders(Spool(state / "spool"), Spool(state / "objects"), scratch)

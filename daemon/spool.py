@@ -1,0 +1,129 @@
+"""Files named by what they hold: the bytes of instances as they came, and of results as built.
+
+A file is written under a temporary name, synced, renamed and its folder synced, so that a name
+that exists holds all its bytes. Two folders: ``spool`` (instances) and ``objects`` (results), each
+with 256 shards made beforehand.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import mmap
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from daemon.errors import UnavailableError
+
+_counter = itertools.count()
+
+
+class Spool:
+    """One folder of content-named files.
+
+    Parameters
+    ----------
+    root
+        The folder; made where it is missing, readable by the service's user only.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._incoming = root / "incoming"
+        try:
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._incoming.mkdir(exist_ok=True, mode=0o700)
+            for shard in range(256):
+                (root / f"{shard:02x}").mkdir(exist_ok=True, mode=0o700)
+            _sync(root)  # a power cut must not take a shard with its first file
+            self._sweep()
+        except OSError as error:
+            raise UnavailableError(
+                f"cannot write {root} ({error.strerror}): make node.state_dir a folder that the "
+                "service's user owns"
+            ) from error
+
+    def _sweep(self) -> None:
+        # what an earlier process left half-written was never acknowledged
+        for part in self._incoming.iterdir():
+            if not _alive(part.name):
+                part.unlink(missing_ok=True)
+
+    def path(self, digest: str) -> Path:
+        """Return where the file of this hash lies, or would lie."""
+        return self.root / digest[:2] / f"{digest}.dcm"
+
+    def incoming(self) -> "Incoming":
+        """Open a new file for writing."""
+        return Incoming(self, self._incoming / f"{os.getpid()}-{next(_counter)}.part")
+
+    def put(self, data: bytes) -> str:
+        """Store `data` durably; return its SHA-256, its name."""
+        digest = hashlib.sha256(data).hexdigest()
+        with contextlib.closing(self.incoming()) as file:
+            file.write(data)
+            file.keep(digest)
+        return digest
+
+    def free_bytes(self) -> int:
+        """Return the free space of the file system."""
+        return shutil.disk_usage(self.root).free
+
+
+def _sync(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _alive(name: str) -> bool:
+    pid = name.partition("-")[0]
+    return pid.isdigit() and int(pid) != os.getpid() and Path(f"/proc/{pid}").exists()
+
+
+class Incoming:
+    """A file on its way into the spool; `keep` or `close` ends it."""
+
+    def __init__(self, spool: Spool, path: Path) -> None:
+        self._spool = spool
+        self.path = path
+        self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        self.size = 0
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append `data`."""
+        view = memoryview(data)
+        self.size += len(view)
+        while len(view):
+            view = view[os.write(self._fd, view) :]
+
+    @contextlib.contextmanager
+    def mapped(self) -> Iterator[memoryview]:
+        """Map the bytes written so far, for reading."""
+        with (
+            mmap.mmap(self._fd, self.size, prot=mmap.PROT_READ) as mapping,
+            memoryview(mapping) as view,
+        ):
+            yield view
+
+    def sync(self) -> None:
+        """Force the bytes to the disk."""
+        os.fsync(self._fd)
+
+    def keep(self, digest: str) -> Path:
+        """Sync the file and give it its name; durable when this returns."""
+        self.sync()
+        target = self._spool.path(digest)
+        os.rename(self.path, target)
+        _sync(target.parent)
+        return target
+
+    def close(self) -> None:
+        """Close; what was not kept is deleted."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            self.path.unlink(missing_ok=True)

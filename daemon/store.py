@@ -1,0 +1,148 @@
+"""Rows of reception: what is recorded of an instance, and what a second one of its UID means."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from daemon import schema
+from daemon.events import move_study, record
+from daemon.lifecycle import StudyState
+
+
+@dataclass(frozen=True)
+class Received:
+    """One instance that lies in the spool, or is about to."""
+
+    study_uid: str
+    series_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    instance_hash: str  # SHA-256 of transfer syntax and data set
+    patient_key: str
+    size: int  # bytes
+    source_ae: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """The instance that already has this SOP Instance UID; it stays the one that counts."""
+
+    instance_id: int
+    study_id: int
+    instance_hash: str
+
+
+def add_instance(connection: Connection, received: Received, now_us: int) -> Known | None:
+    """Record the instance, unless its UID is known already: then that one is returned."""
+    table = schema.instances
+    known = connection.execute(
+        select(table.c.id, table.c.study_id, table.c.instance_hash).where(
+            table.c.sop_instance_uid == received.sop_instance_uid
+        )
+    ).one_or_none()
+    if known is not None:
+        return Known(known.id, known.study_id, known.instance_hash)
+    study_id = _touch_study(connection, received, now_us)
+    connection.execute(
+        insert(schema.instances).values(
+            study_id=study_id,
+            sop_instance_uid=received.sop_instance_uid,
+            sop_class_uid=received.sop_class_uid,
+            series_uid=received.series_uid,
+            transfer_syntax_uid=received.transfer_syntax_uid,
+            instance_hash=received.instance_hash,
+            patient_key=received.patient_key,
+            size=received.size,
+            source_ae=received.source_ae,
+            received_us=now_us,
+        )
+    )
+    return None
+
+
+def add_conflict(connection: Connection, known: Known, source_ae: str, now_us: int) -> None:
+    """Record that other content came under a known SOP Instance UID (hazards: row 20)."""
+    record(
+        connection,
+        now_us,
+        "instance",
+        known.instance_id,
+        "conflict",
+        study_id=known.study_id,
+        detail=f"{source_ae} sent other content under a known SOP Instance UID; the first was kept",
+    )
+
+
+def is_result(connection: Connection, sop_instance_uid: str) -> bool:
+    """Tell whether this node built the object of this UID."""
+    table = schema.objects
+    found = select(table.c.id).where(table.c.sop_instance_uid == sop_instance_uid)
+    return connection.execute(found).first() is not None
+
+
+def is_spooled(connection: Connection, instance_hash: str) -> bool:
+    """Tell whether an instance rests on the file of this hash."""
+    table = schema.instances
+    found = select(table.c.id).where(table.c.instance_hash == instance_hash)
+    return connection.execute(found).first() is not None
+
+
+def add_refusal(
+    connection: Connection,
+    address: str,
+    calling_ae: str,
+    what: str,
+    transfer_syntaxes: str,
+    reason: str,
+    now_us: int,
+) -> None:
+    """Count what was refused, one row per peer and thing, so that a storm of them stays small."""
+    table = schema.refusals
+    same = (
+        (table.c.address == address)
+        & (table.c.calling_ae == calling_ae)
+        & (table.c.what == what[:128])
+    )
+    values = {"transfer_syntaxes": transfer_syntaxes, "reason": reason, "last_us": now_us}
+    changed = connection.execute(
+        update(table).where(same).values(count=table.c.count + 1, **values)
+    )
+    if not changed.rowcount:
+        connection.execute(
+            insert(table).values(address=address, calling_ae=calling_ae, what=what[:128], **values)
+        )
+
+
+def _touch_study(connection: Connection, received: Received, now_us: int) -> int:
+    studies = schema.studies
+    row = connection.execute(
+        select(studies.c.id, studies.c.state).where(studies.c.study_uid == received.study_uid)
+    ).one_or_none()
+    if row is None:
+        result = connection.execute(
+            insert(studies).values(
+                study_uid=received.study_uid,
+                state=StudyState.RECEIVING,
+                received_us=now_us,
+                last_instance_us=now_us,
+                unassembled=True,
+            )
+        )
+        study_id = int(result.inserted_primary_key[0])  # type: ignore[index]
+        record(connection, now_us, "study", study_id, "receiving", study_id=study_id)
+        return study_id
+    connection.execute(
+        update(studies)
+        .where(studies.c.id == row.id)
+        .values(last_instance_us=now_us, unassembled=True)
+    )
+    if row.state in _REOPENED:
+        move_study(connection, row.id, StudyState.RECEIVING, "a late instance came", now_us)
+    return int(row.id)
+
+
+# a study under way keeps its state: its late instances wait for the next assembly
+_REOPENED = frozenset(
+    {StudyState.DELIVERED, StudyState.NOT_EVALUABLE, StudyState.IGNORED, StudyState.PARKED}
+)

@@ -1,0 +1,195 @@
+"""The worker: claims a job, has it analysed by the child process, builds and stores the results."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from daemon import answer, identity, jobs
+from daemon.child import Child
+from daemon.clock import Clock, seconds
+from daemon.config import Config
+from daemon.database import Database
+from daemon.errors import AttemptFailed, LostLease, UnavailableError
+from daemon.jobs import Job, StoredObject
+from daemon.pulse import Pulse
+from daemon.reading import Reader
+from daemon.spool import Spool
+from daemon.summary import summarise
+from dicom_io.errors import DicomIOError, ObjectError
+from dicom_io.findings import StudyFindings
+from dicom_io.results import ResultSettings, build
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the worker reads and writes."""
+
+    spool: Spool  # instances as they came
+    objects: Spool  # results as built
+    scratch: Path  # the child's masks
+
+
+class Worker:
+    """Works the queue of analyses, one at a time.
+
+    Parameters
+    ----------
+    recipe_digest
+        Part of the result UIDs' derivation.
+    child
+        The analysing process.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        clock: Clock,
+        folders: Folders,
+        reader: Reader,
+        recipe_digest: str,
+        child: Child,
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._clock = clock
+        self._folders = folders
+        self._reader = reader
+        self._recipe_digest = recipe_digest
+        self._child = child
+        self._longest_wait_us = max(seconds(config.study.version_interval_s), 4 * jobs.RETRY_US)
+        self._renewed_us = 0
+        self._job: Job | None = None
+
+    def work_one(self) -> bool:
+        """Claim and finish one job; return whether there was one."""
+        self._child.start()  # without a model nothing is claimed, and no attempt is counted
+        job = self._database.write(lambda c: jobs.claim(c, self._clock(), self._longest_wait_us))
+        if job is None:
+            return False
+        self._job = job
+        try:
+            self._finish(job, *self._analyse(job))
+        except LostLease as error:
+            log.warning("answer dropped", extra={"action": "lost_lease", "reason": str(error)})
+        except ObjectError as error:
+            self._fail(job, str(error), final=True)  # the same findings give the same object
+        except (AttemptFailed, DicomIOError) as error:
+            self._fail(job, str(error))
+        except (UnavailableError, OSError) as error:
+            self._give_back(job, str(error))
+        finally:
+            self._job = None
+        return True
+
+    def alive(self) -> None:
+        """Renew the lease of the job at hand; called at every sign of life of the child."""
+        job, now = self._job, self._clock()
+        if job is not None and abs(now - self._renewed_us) > jobs.LEASE_US // 6:
+            self._renewed_us = now
+            self._database.write(lambda c: jobs.renew(c, job, now))
+
+    def _analyse(self, job: Job) -> tuple[StudyFindings, list[StoredObject]]:
+        paths = jobs.input_paths(job, self._folders.spool.path)
+        masks = self._folders.scratch / f"{job.analysis_id}-{job.fence}.npz"
+        try:
+            values = self._child.ask(
+                {
+                    "inputs": [(uid, str(path)) for uid, path in zip(job.uids, paths, strict=True)],
+                    "masks": str(masks),
+                    "cine_frames": self._config.study.cine_frames,
+                    "tracking_root": f"{self._reader.node_id}/{job.study_uid}",
+                }
+            )
+            analysis = answer.load(values, masks)
+        finally:
+            masks.unlink(missing_ok=True)
+        findings = self._reader.findings(job.study_uid, job.version, analysis, job.predecessors)
+        return findings, self._build(job, findings, paths)
+
+    def _build(
+        self, job: Job, findings: StudyFindings, paths: Sequence[Path]
+    ) -> list[StoredObject]:
+        results = self._config.results
+        settings = ResultSettings(
+            seg=results.seg,
+            sr=results.sr,
+            seg_geometry=results.seg_geometry,
+            sr_class=results.sr_class,
+        )
+        root = (
+            self._database.database_id,
+            job.study_uid,
+            job.version,
+            job.input_hash,
+            self._reader.bundle.digest,
+            self._recipe_digest,
+        )
+        built = build(
+            findings,
+            paths,
+            settings,
+            # the attempt is part of it: bytes that were lost are never rebuilt under one UID
+            lambda role, ordinal: identity.uid(*root, job.fence, role, ordinal),
+            datetime.fromtimestamp(self._clock() / 1e6, tz=UTC).astimezone(),
+        )
+        return [
+            StoredObject(
+                role=item.role,
+                ordinal=item.ordinal,
+                sop_class_uid=item.sop_class_uid,
+                sop_instance_uid=item.sop_instance_uid,
+                series_instance_uid=item.series_instance_uid,
+                file_hash=self._folders.objects.put(item.data),
+                size=len(item.data),
+            )
+            for item in built
+        ]
+
+    def _finish(self, job: Job, findings: StudyFindings, built: list[StoredObject]) -> None:
+        reason = findings.not_evaluable
+        destinations = [destination.name for destination in self._config.destinations]
+        self._database.write(
+            lambda c: jobs.finish(
+                c,
+                job,
+                built,
+                destinations,
+                summarise(findings),
+                (reason.value, reason.words) if reason else None,
+                self._clock(),
+            )
+        )
+        log.info(
+            "study analysed",
+            extra={"action": "analysed", "analysis": job.analysis_id, "nodes": len(findings.nodes)},
+        )
+
+    def _fail(self, job: Job, reason: str, *, final: bool = False) -> None:
+        log.error(
+            "attempt failed",
+            extra={"action": "attempt_failed", "analysis": job.analysis_id, "reason": reason},
+        )
+        try:
+            self._database.write(lambda c: jobs.fail(c, job, reason, self._clock(), final=final))
+        except LostLease:
+            log.warning("failure dropped", extra={"action": "lost_lease"})
+
+    def _give_back(self, job: Job, reason: str) -> None:
+        log.error(
+            "job given back",
+            extra={"action": "give_back", "analysis": job.analysis_id, "reason": reason},
+        )
+        self._database.write(lambda c: jobs.give_back(c, job, reason, self._clock()))
+
+    def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 0.2) -> None:
+        """Work until `stopping` is set."""
+        while not stopping.is_set():
+            pulse()
+            if not self.work_one():
+                stopping.wait(poll_s)

@@ -1,0 +1,20 @@
+"""Pages of the documentation that are generated must be those that the code generates."""
+
+from pathlib import Path
+
+from daemon.lifecycle import ANALYSIS, DELIVERY, STUDY, diagram
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_state_diagrams_are_those_of_the_tables() -> None:
+    page = (DOCS / "states.md").read_text(encoding="utf-8")
+    for machine in (diagram(STUDY), diagram(ANALYSIS), diagram(DELIVERY)):
+        assert f"```mermaid\n{machine}\n```" in page
+
+
+def test_every_decision_has_a_status() -> None:
+    records = sorted((DOCS / "decisions").glob("*.md"))
+    assert records
+    for record in records:
+        assert "\nStatus: " in record.read_text(encoding="utf-8"), record.name
