@@ -159,6 +159,13 @@ class Node:
         """Return the timeline's events of one action."""
         return self._rows(select(schema.events).where(schema.events.c.action == action))
 
+    def transfer_syntaxes(self) -> dict[str, str]:
+        """Return the transfer syntax in which each instance came, by SOP Instance UID."""
+        table = schema.instances
+        return dict(
+            map(tuple, self._rows(select(table.c.sop_instance_uid, table.c.transfer_syntax_uid)))
+        )
+
     def studies(self) -> dict[str, dict[str, Any]]:
         """Return the studies as ``axnode studies --json`` would, by study UID."""
         config = configuration.load(self.config_file, {})

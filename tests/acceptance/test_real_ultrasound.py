@@ -20,8 +20,20 @@ pytestmark = pytest.mark.acceptance
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
 
-# DCMTK 3.6.7 does not know JPEG XL and refuses to read the file; our own SCU sends it.
-NOT_BY_DCMTK = {"ge_vingmed_jpegxl_27f.dcm"}
+# storescu's switch to propose a transfer syntax first. DCMTK 3.6.7 does not know JPEG XL and
+# cannot read that file: our own SCU sends it.
+SWITCHES = {
+    "1.2.840.10008.1.2": "-xi",
+    "1.2.840.10008.1.2.1": "-xe",
+    "1.2.840.10008.1.2.2": "-xb",
+    "1.2.840.10008.1.2.5": "-xr",
+    "1.2.840.10008.1.2.4.50": "-xy",
+    "1.2.840.10008.1.2.4.70": "-xs",
+    "1.2.840.10008.1.2.4.80": "-xt",
+    "1.2.840.10008.1.2.4.90": "-xv",
+    "1.2.840.10008.1.2.4.91": "-xw",
+}
+JPEG_XL = "1.2.840.10008.1.2.4.111"
 
 
 @dataclass(frozen=True)
@@ -65,19 +77,22 @@ def loop(us_dicom: Path, tmp_path_factory: pytest.TempPathFactory) -> Loop:
     ):
         for name in EXPECTED:
             path = folder / "in" / name
-            if name in NOT_BY_DCMTK:
+            syntax = str(read(path).file_meta.TransferSyntaxUID)
+            if syntax == JPEG_XL:
                 node.push([path], "US1")
             else:
-                # dcmsend proposes each file's own syntax; -dn keeps it from ever decompressing
                 peer = ("-aet", "US1", "-aec", "AXNODE", "127.0.0.1", node.port)
-                dcmtk("dcmsend", "-dn", *peer, path)
+                dcmtk("storescu", "-R", SWITCHES[syntax], *peer, path)
         states = node.settle(study for study, _ in uids.values())
-        summaries = node.summaries()
+        summaries, syntaxes = node.summaries(), node.transfer_syntaxes()
         files = pacs.download_all(folder / "out")
     by_study = {study: name for name, (study, _) in uids.items()}
     results: dict[str, list[Path]] = {name: [] for name in EXPECTED}
     for path in files:
         results[by_study[read(path).StudyInstanceUID]].append(path)
+    for name, (_, uid) in uids.items():
+        own = read(folder / "in" / name).file_meta.TransferSyntaxUID
+        assert own == syntaxes[uid], f"{name} was not received in its own transfer syntax"
     return Loop(
         studies={by_study[uid]: state for uid, state in states.items()},
         study_uids={name: study for name, (study, _) in uids.items()},
