@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from daemon import answer
-from daemon.pipeline import Analysis, Recipe, analyse
+from daemon.analysis import Analysis
+from daemon.pipeline import Recipe, analyse
 from model.bundle_file import Bundle
 from model.errors import DeviceError
 from model.runtime import Predictor

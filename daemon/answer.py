@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from daemon.pipeline import Analysis
+from daemon.analysis import Analysis
 from dicom_io.findings import (
     Calibration,
     Exclusion,

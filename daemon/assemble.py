@@ -1,6 +1,7 @@
 """Which studies are ready, and what becomes of them: pure decisions, which `Assembler` applies."""
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -18,6 +19,8 @@ from daemon.rest import resting_state
 
 log = logging.getLogger(__name__)
 
+_PAUSE_S = 60.0  # before a study whose assembly failed is looked at again
+
 Eligible = Callable[[Sequence[str]], str | None]
 """From the instance hashes of a study to the reason that makes it one for this node, or None."""
 
@@ -30,7 +33,7 @@ class Member:
     sop_instance_uid: str
     instance_hash: str
     patient_key: str
-    source_ae: str
+    assumed: bool  # its source pushes axillary studies only
 
 
 class Decision(Enum):
@@ -109,7 +112,7 @@ class Assembler:
         self._eligible = eligible
         self._bundle = bundle_digest
         self._recipe = recipe_digest
-        self._assumed = frozenset(s.ae_title for s in config.sources if s.assume_axilla)
+        self._not_before: dict[int, float] = {}  # monotonic, of studies that failed
 
     def sweep(self) -> int:
         """Assemble what is ready; return how many studies were."""
@@ -123,7 +126,12 @@ class Assembler:
                 .order_by(schema.studies.c.last_instance_us)
                 .limit(1000)
             ).all()
-        due = [row.id for row in rows if ready(row.last_instance_us, now, quiet)]
+        due = [
+            row.id
+            for row in rows
+            if ready(row.last_instance_us, now, quiet)
+            and time.monotonic() >= self._not_before.get(row.id, 0.0)
+        ]
         return sum(self._assembled(study_id) for study_id in due)
 
     def _assembled(self, study_id: int) -> bool:
@@ -132,12 +140,13 @@ class Assembler:
             self._assemble(study_id)
         except Exception:
             log.exception("assembly failed", extra={"action": "assemble", "study": study_id})
+            self._not_before[study_id] = time.monotonic() + _PAUSE_S
             return False
         return True
 
     def _assemble(self, study_id: int) -> None:
         members, seen_us = self._members(study_id)
-        assumed = any(member.source_ae in self._assumed for member in members)
+        assumed = any(member.assumed for member in members)
         why = "its source pushes axillary studies only" if assumed else None
         why = why or self._eligible([member.instance_hash for member in members])
         pairs = [(member.sop_instance_uid, member.instance_hash) for member in members]
@@ -158,7 +167,7 @@ class Assembler:
                     table.c.sop_instance_uid,
                     table.c.instance_hash,
                     table.c.patient_key,
-                    table.c.source_ae,
+                    table.c.assumed,
                 )
                 .where(table.c.study_id == study_id)
                 .order_by(table.c.id)

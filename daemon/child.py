@@ -40,6 +40,9 @@ class ChildOptions:
     device: str
     memory_bytes: int  # RLIMIT_DATA
     silence_s: float = SILENCE_S
+    start_s: float = START_S
+    # -P: a folder named daemon where the service was started is not this package
+    command: tuple[str, ...] = (sys.executable, "-P", "-m", "daemon.inference")
 
 
 class Child:
@@ -77,11 +80,11 @@ class Child:
         }
         self._buffer = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "daemon.inference", json.dumps(options)],
+            [*self._options.command, json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        message = self._receive(START_S)
+        message = self._receive(self._options.start_s)
         if "ready" not in message:
             self.stop()
             raise UnavailableError(f"model: {message.get('error', 'the process did not start')}")
@@ -114,7 +117,9 @@ class Child:
         while True:
             message = self._receive(self._options.silence_s)
             if "answer" in message:
-                return dict(message["answer"])
+                if not isinstance(message["answer"], dict):
+                    raise self._lost("answered nonsense")
+                return message["answer"]
             if "error" in message:
                 raise ChildFailed(str(message["error"]), fatal=bool(message.get("fatal")))
             self._on_life()
@@ -140,8 +145,10 @@ class Child:
         try:
             message = json.loads(line)
         except ValueError:
-            raise self._lost("answered something that is not JSON") from None
-        return dict(message)
+            message = None
+        if not isinstance(message, dict):
+            raise self._lost("answered something that is not a message")
+        return message
 
     def _read_some(self, timeout_s: float) -> bytes:
         stdout = self._process.stdout if self._process else None
@@ -161,6 +168,11 @@ class Child:
         self.stop()
         log.error("analysing process lost", extra={"action": "child_lost", "how": how})
         return ChildLost(f"the analysing process {how}")
+
+    def kill(self) -> None:
+        """Kill the process from another thread; the one that waits for it sees it die."""
+        if self._process is not None:
+            self._process.kill()
 
     def stop(self) -> None:
         """End the process; it holds nothing that could be lost."""

@@ -32,6 +32,7 @@ _CODES = {
     "TrainingError": 3,
     "FrameError": 3,
     "StoreRefused": 3,
+    "ObjectError": 3,
     "DeviceError": 4,
     "PeerError": 4,
 }

@@ -10,14 +10,21 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from daemon.errors import ConfigError
 
 _AE = r"^[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$"  # no backslash, not blank
 AETitle = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=16, pattern=_AE),
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=_AE),
 ]
 """An application entity title: PS3.5 6.2, VR AE."""
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -52,6 +59,16 @@ class Source(_Table):
     host: str | None = None  # left out: any address
     assume_axilla: bool = False  # it pushes nothing but axillary studies
 
+    @field_validator("host")
+    @classmethod
+    def _address(cls, host: str | None) -> str | None:
+        # a modality is told by the address it calls from, and names are not resolved
+        return None if host is None else str(ip_address(host))
+
+    def is_at(self, address: str) -> bool:
+        """Tell whether a caller's address is this source's."""
+        return self.host is None or ip_address(self.host) == ip_address(address)
+
 
 class Destination(_Table):
     """A PACS that receives the results."""
@@ -77,7 +94,7 @@ class Model(_Table):
     bundle: str | None = None  # left out: the bundle that ships
     device: Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda|cuda:\d+)$")] = "auto"
     allow_demonstration: bool = False  # serve a demonstration bundle beyond loopback
-    aggregation: Literal["max", "mean"] = "max"  # score of a side from its nodes
+    aggregation: Literal["max", "mean"] | None = None  # over a side's nodes; None: the bundle's
     operating_point: str | None = None  # left out: the bundle's first
     memory_limit_gb: Annotated[float, Field(gt=0)] = 8.0  # of the analysing process
 
@@ -193,12 +210,12 @@ def _override(data: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any
         if variable == "AXNODE_ALLOW_ANY_SOURCE":
             data["allow_any_source"] = _scalar(text, bool)
         elif variable.startswith("AXNODE_") and key and field is not None:
-            data.setdefault(table, {})
-            if not isinstance(data[table], dict):
+            held = data.setdefault(table, [] if table in ("sources", "destinations") else {})
+            if not isinstance(held, dict):
                 raise ConfigError(
                     f"{variable}: {table} is not a table of single keys; use the file"
                 )
-            data[table][key] = _scalar(text, _kind(field.annotation, key))
+            held[key] = _scalar(text, _kind(field.annotation, key))
     return data
 
 
@@ -241,6 +258,11 @@ def _check(config: Config) -> None:
                 f"configuration: destinations.{index}.storage_commitment: "
                 "not available in this version; leave it out"
             )
+    if not config.results.seg and not config.results.sr:
+        raise ConfigError(
+            "configuration: results: seg and sr are both off, so nothing would ever be delivered; "
+            "turn one on"
+        )
     if config.results.presentation_state:
         raise ConfigError(
             "configuration: results.presentation_state: not available in this version; leave it out"

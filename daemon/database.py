@@ -5,9 +5,11 @@ Every write goes through the writer thread, which commits what has gathered in o
 On SQLite the writer also runs the checkpoints, between commits.
 """
 
+import contextlib
 import logging
 import queue
 import secrets
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -19,7 +21,7 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from daemon import clock, schema
 from daemon.errors import ConfigError, UnavailableError
@@ -133,6 +135,11 @@ class Database:
             self._queue.put((work, future))
         return future.result()
 
+    @property
+    def alive(self) -> bool:
+        """Whether the writer thread runs."""
+        return self._thread.is_alive()
+
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a read-only view of the committed rows."""
@@ -174,7 +181,7 @@ class Database:
         try:
             with self._engine.begin() as connection:
                 outcomes = [_run(connection, work) for work, _ in group]
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             self._lost(group, error)
             return
         for (_, future), (answer, failure) in zip(group, outcomes, strict=True):
@@ -183,7 +190,7 @@ class Database:
             else:
                 future.set_exception(failure)
 
-    def _lost(self, group: "_Group", error: DBAPIError) -> None:
+    def _lost(self, group: "_Group", error: SQLAlchemyError) -> None:
         """Nothing of the group was committed: try each alone, so that one fails by itself."""
         if len(group) > 1:
             for item in group:
@@ -193,11 +200,13 @@ class Database:
         group[0][1].set_exception(UnavailableError(f"database: {_first_line(error)}"))
 
     def _checkpoint(self, mode: str) -> None:
-        connection = self._engine.raw_connection()
+        """Move the log into the database; a full disk puts it off, and nothing is lost."""
         try:
-            connection.cursor().execute(f"PRAGMA wal_checkpoint({mode})")
-        finally:
-            connection.close()
+            with contextlib.closing(self._engine.raw_connection()) as connection:
+                connection.cursor().execute(f"PRAGMA wal_checkpoint({mode})")
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            name = type(error).__name__
+            log.error("checkpoint put off", extra={"action": "checkpoint", "error": name})
 
 
 _Group = list[tuple[Callable[[Connection], Any], "Future[Any]"]]
@@ -221,6 +230,7 @@ def _in_transaction(connection: Connection) -> bool:
     return bool(getattr(connection.connection.dbapi_connection, "in_transaction", True))
 
 
-def _first_line(error: DBAPIError) -> str:
+def _first_line(error: SQLAlchemyError) -> str:
     # the statement and its parameters stay out of logs: they may name a patient's study
-    return str(error.orig).splitlines()[0] if error.orig else type(error).__name__
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return str(cause).splitlines()[0] if cause else type(error).__name__

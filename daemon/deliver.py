@@ -5,7 +5,7 @@ What is sent is always the bytes that were stored when the object was built.
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,18 +73,27 @@ class Deliverer:
         self._clock = clock
         self._policy = policy or RetryPolicy()
         self._send = send
+        self._suspects: set[int] = set()  # failed within an association, this one or before
 
-    def deliver_due(self) -> int:
-        """Send one batch of what is due; return how many were tried."""
-        due = self._due()
+    def deliver_due(self, alive: Callable[[], None] = lambda: None) -> int:
+        """Send one batch of what is due; return how many were tried.
+
+        `alive` is called at every answer of the peer: a slow PACS is not a stuck thread.
+        """
+        due = batch(self._due(), self._suspects)
         if not due:
             return 0
         by_path = {self._objects.path(item.file_hash): item for item in due}
         settled: set[int] = set()
 
         def on_result(result: StoreResult) -> None:
+            alive()
             item = by_path[result.path]
             settled.add(item.delivery_id)
+            if result.outcome is Outcome.TRANSIENT:
+                self._suspects.add(item.delivery_id)
+            else:
+                self._suspects.discard(item.delivery_id)
             self._settle(item, result.outcome, result.status, result.detail)
 
         try:
@@ -154,8 +163,16 @@ class Deliverer:
         """Deliver until `stopping` is set."""
         while not stopping.is_set():
             pulse()
-            if not self.deliver_due():
+            if not self.deliver_due(pulse):
                 stopping.wait(poll_s)
+
+
+def batch(due: Sequence[Due], suspects: Collection[int]) -> list[Due]:
+    """Return what goes over one association: suspects go alone, when nothing else is due.
+
+    An object at which a PACS aborts must not take the rest of its batch down every time.
+    """
+    return [item for item in due if item.delivery_id not in suspects] or list(due[:1])
 
 
 def park_unknown(connection: Connection, names: Sequence[str], now_us: int) -> None:

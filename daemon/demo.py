@@ -14,13 +14,15 @@ from sqlalchemy import func, select
 
 from daemon import config as configuration
 from daemon import schema, status
-from daemon.overlay import Outline, contour_of, draw
+from daemon.errors import InputError, UnavailableError
+from daemon.overlay import Outline, draw
 from daemon.receiver import ReceivingPacs
 from daemon.service import Service
 from dicom_io import part10, render, scu
 from dicom_io.frames import Image
-from dicom_io.scu import Remote
+from dicom_io.scu import Outcome, Remote
 from dicom_io.seg_read import SegMask, masks
+from model.measure import outline_of
 
 _AT_REST = ("delivered", "not_evaluable", "ignored", "parked")
 _PATIENCE_S = 600.0
@@ -58,8 +60,7 @@ def samples(root: Path) -> list[Sample]:
 def loop(out: Path) -> Iterator[tuple[Service, ReceivingPacs]]:
     """Run the PACS and the node, on free ports of this machine."""
     state = out / "node"
-    shutil.rmtree(state, ignore_errors=True)
-    shutil.rmtree(out / "pacs", ignore_errors=True)
+    _clear(out)
     pacs = ReceivingPacs(out / "pacs")
     pacs.start()
     service = Service(
@@ -89,16 +90,33 @@ def run(out: Path, root: Path) -> tuple[list[Sample], list[Path]]:
         node = Remote("node", "AXNODE", "127.0.0.1", service.port, "MODALITY")
         for number, study in enumerate(studies, 1):
             _progress(f"pushing study {number} of {len(studies)}")
-            scu.store(node, study.files)
+            refused = [r for r in scu.store(node, study.files) if r.outcome is not Outcome.STORED]
+            if refused:
+                raise UnavailableError(f"the node did not take {study.name}: {refused[0].detail}")
         _wait(service, studies)
         segs = [mask for path in pacs.files(_SEG) for mask in masks(path)]
         for study in studies:
             _look_up(service, study)
         for number, path in enumerate(pacs.files(_SR), 1):
             data = path.read_bytes()
-            (out / f"report-{number}.html").write_text(render.html(data), encoding="utf-8")
-            (out / f"report-{number}.txt").write_text(render.text(data), encoding="utf-8")
+            reports = out / "reports"
+            reports.mkdir(exist_ok=True)
+            (reports / f"{number}.html").write_text(render.html(data), encoding="utf-8")
+            (reports / f"{number}.txt").write_text(render.text(data), encoding="utf-8")
     return studies, _pictures(out / "pictures", studies, segs)
+
+
+_MARK = ".axnode-demo"
+_MADE = ("node", "pacs", "pictures", "reports")
+
+
+def _clear(out: Path) -> None:
+    """Delete what an earlier demonstration left in `out`, and nothing else."""
+    if any((out / name).exists() for name in _MADE) and not (out / _MARK).exists():
+        raise InputError(f"{out} holds folders that no demonstration made: choose another --out")
+    for name in _MADE:
+        shutil.rmtree(out / name, ignore_errors=True)
+    (out / _MARK).touch()
 
 
 def _wait(service: Service, studies: list[Sample]) -> None:
@@ -110,9 +128,12 @@ def _wait(service: Service, studies: list[Sample]) -> None:
         loading = "; the model is loading" if service.unready() else ""
         _progress(f"{len(resting)} of {len(studies)} studies finished{loading}")
         if len(resting) == len(studies):
-            break
+            _progress("")
+            return
+        if service.model_failed:
+            raise UnavailableError(service.unready()[0])
         time.sleep(0.2)
-    _progress("")
+    raise UnavailableError(f"the studies were not finished within {_PATIENCE_S:.0f} s")
 
 
 def _progress(text: str) -> None:
@@ -168,7 +189,7 @@ def _picture(path: Path, segs: list[SegMask], summary: dict[str, Any]) -> Any:
     scores = {node["label"]: node["score"] for node in summary["nodes"]}
     outlines = [
         Outline(
-            contour_of(seg.mask), int(seg.label.split()[-1]), f"{seg.label} {scores[seg.label]:.2f}"
+            outline_of(seg.mask), int(seg.label.split()[-1]), f"{seg.label} {scores[seg.label]:.2f}"
         )
         for seg in segs
         if seg.frame_number == shown

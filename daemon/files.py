@@ -36,9 +36,11 @@ def gather(paths: Sequence[Path]) -> Gathered:
         except (StoreRefused, OSError) as error:
             gathered.refused.append((path, str(error)))
             continue
-        if uid not in seen:
-            seen.add(uid)
-            gathered.studies[study_uid].append((uid, path))
+        if uid in seen:
+            gathered.refused.append((path, "another file has the same SOP Instance UID"))
+            continue
+        seen.add(uid)
+        gathered.studies[study_uid].append((uid, path))
     if not gathered.studies:
         raise InputError(_nothing(paths, gathered))
     return gathered

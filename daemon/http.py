@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
 from daemon.errors import UnavailableError
+from daemon.ports import listen
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class HttpServer:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port))
+        return listen(host, port)
     except OSError as error:
         raise UnavailableError(
             f"http: cannot listen on {host}:{port} ({error.strerror}); "

@@ -37,6 +37,7 @@ class Job:
     uids: tuple[str, ...]  # SOP Instance UIDs, in order of arrival
     instance_hashes: tuple[str, ...]  # their files in the spool, in the same order
     predecessors: tuple[tuple[str, str, str], ...]  # SOP class, instance, series of the last report
+    replaces: int | None  # the version that report belongs to
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,12 @@ def claim(connection: Connection, now_us: int, longest_wait_us: int) -> Job | No
         return None
     if row.state == AnalysisState.RUNNING:
         if row.attempts >= MAX_ATTEMPTS:
-            park(connection, row.id, "the analysing process died three times on this study", now_us)
+            park(
+                connection,
+                row.id,
+                "its worker was lost three times (the node or its analysing process ended)",
+                now_us,
+            )
             return None
         move_analysis(connection, row.id, AnalysisState.QUEUED, "its worker was lost", now_us)
         move_study(connection, row.study_id, StudyState.QUEUED, "its worker was lost", now_us)
@@ -93,7 +99,7 @@ def claim(connection: Connection, now_us: int, longest_wait_us: int) -> Job | No
         lease_us=now_us + LEASE_US,
     )
     move_study(connection, row.study_id, StudyState.ANALYSING, f"version {row.version}", now_us)
-    inputs = _inputs(connection, row.id)
+    inputs, reports = _inputs(connection, row.id), _reports(connection, row.study_id)
     return Job(
         analysis_id=row.id,
         study_id=row.study_id,
@@ -104,7 +110,8 @@ def claim(connection: Connection, now_us: int, longest_wait_us: int) -> Job | No
         input_hash=row.input_hash,
         uids=tuple(uid for uid, _ in inputs),
         instance_hashes=tuple(digest for _, digest in inputs),
-        predecessors=_reports(connection, row.study_id),
+        predecessors=tuple((r.sop_class_uid, r.sop_instance_uid, r.series_uid) for r in reports),
+        replaces=reports[0].version if reports else None,
     )
 
 
@@ -119,16 +126,21 @@ def _inputs(connection: Connection, analysis_id: int) -> list[tuple[str, str]]:
     return [(uid, digest) for uid, digest in rows]
 
 
-def _reports(connection: Connection, study_id: int) -> tuple[tuple[str, str, str], ...]:
-    table = schema.objects
-    rows = connection.execute(
-        select(table.c.sop_class_uid, table.c.sop_instance_uid, table.c.series_instance_uid)
-        .join(schema.analyses, schema.analyses.c.id == table.c.analysis_id)
-        .where(schema.analyses.c.study_id == study_id, table.c.role == "sr")
-        .order_by(schema.analyses.c.version.desc())
+def _reports(connection: Connection, study_id: int) -> Sequence[Any]:
+    """Return the study's last report, if it has one."""
+    table, analyses = schema.objects, schema.analyses
+    return connection.execute(
+        select(
+            table.c.sop_class_uid,
+            table.c.sop_instance_uid,
+            table.c.series_instance_uid.label("series_uid"),
+            analyses.c.version,
+        )
+        .join(analyses, analyses.c.id == table.c.analysis_id)
+        .where(analyses.c.study_id == study_id, table.c.role == "sr")
+        .order_by(analyses.c.version.desc())
         .limit(1)
-    )
-    return tuple((row.sop_class_uid, row.sop_instance_uid, row.series_instance_uid) for row in rows)
+    ).all()
 
 
 def renew(connection: Connection, job: Job, now_us: int) -> None:

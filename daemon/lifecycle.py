@@ -38,6 +38,7 @@ class DeliveryState(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
     PARKED = "parked"
+    DROPPED = "dropped"  # given up by a person: its destination is gone
 
 
 _S, _A, _D = StudyState, AnalysisState, DeliveryState
@@ -69,7 +70,8 @@ ANALYSIS: Mapping[AnalysisState, frozenset[AnalysisState]] = {
 DELIVERY: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     _D.PENDING: frozenset({_D.DELIVERED, _D.PARKED}),
     _D.DELIVERED: frozenset(),
-    _D.PARKED: frozenset({_D.PENDING}),
+    _D.PARKED: frozenset({_D.PENDING, _D.DROPPED}),
+    _D.DROPPED: frozenset(),
 }
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from skimage.measure import find_contours
 
 COLOURS = ((255, 80, 80), (80, 230, 80), (90, 160, 255), (255, 220, 60), (230, 110, 255))
 """RGB, one a node in turn; red and green first, as in the SEG."""
@@ -66,10 +65,3 @@ def _wrapped(text: str, width: float, length: Callable[[str], float]) -> list[st
         else:
             lines.append(word)
     return lines
-
-
-def contour_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the outline of a mask (H, W) as (N, 2) columns, rows; closed, in source pixels."""
-    outlines = find_contours(np.pad(mask, 1).astype(np.float64), 0.5)
-    longest = max(outlines, key=len)
-    return np.asarray(longest[:, ::-1] - 0.5, dtype=np.float64)  # padding off, pixel centres at 0.5

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon import identity
+from daemon.analysis import Analysis
+from daemon.panels import Panel, find_panels
 from dicom_io.errors import FrameError
 from dicom_io.facts import facts
 from dicom_io.findings import (
@@ -25,18 +27,14 @@ from dicom_io.findings import (
     Reason,
 )
 from dicom_io.frames import Image
-from dicom_io.regions import b_mode_boxes, regions
-from dicom_io.regions import calibration as pixel_spacing
 from model.measure import Shape, measure
 from model.preprocess import Prepared, Spec, prepare
 from model.runtime import PredictedNode
-from model.tissue import colour_fraction, grey_without_overlay, tissue_boxes, trim
+from model.tissue import colour_fraction, grey_without_overlay
 from model.tracking import link
 
-Box = tuple[int, int, int, int]
 _COLOUR_LIMIT = 0.25  # of the tissue; above it the grey image is not what the model was trained on
 _NOTED_COLOUR = 0.005  # of the tissue; below it the filled overlay is not worth a word
-_MIN_SIDE_PX = 64  # a smaller tissue region holds no readable node
 _BATCH = 8  # regions predicted together
 
 
@@ -54,23 +52,6 @@ class Recipe:
     spec: Spec  # how the bundle wants its input
     cine_frames: int  # frames of one cine that are analysed, evenly spread
     tracking_root: str  # what tracking UIDs rest on: node id and study
-
-
-@dataclass(frozen=True)
-class Analysis:
-    """What was read in a study, before it is put into words."""
-
-    images: tuple[ImageRead, ...]
-    nodes: tuple[NodeFinding, ...]
-    exclusions: tuple[Exclusion, ...]
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """One tissue region of an image."""
-
-    box: Box
-    calibration: Calibration | None
 
 
 @dataclass(frozen=True)
@@ -102,6 +83,7 @@ class _Reading:
     seen: list[list[list[_Seen]]] = field(default_factory=list)  # by panel, by analysed frame
     exclusions: list[Exclusion] = field(default_factory=list)
     most_colour: float = 0.0  # greatest share of a panel that was filled
+    panels_left_out: bool = False  # a panel of a dual view was too colourful, the other was read
 
 
 def analyse(
@@ -128,9 +110,10 @@ def analyse(
     images: list[ImageRead] = []
     nodes: list[NodeFinding] = []
     exclusions: list[Exclusion] = []
-    opened, unreadable = _open(inputs)
+    opened, unreadable = _open(inputs, progress)
     exclusions += unreadable
     for image in opened:
+        progress()
         try:
             read, found, left_out = _read_image(image, predictor, recipe, progress, len(nodes))
         except FrameError as error:
@@ -143,10 +126,13 @@ def analyse(
     return Analysis(tuple(images), tuple(nodes), tuple(exclusions))
 
 
-def _open(inputs: Sequence[tuple[str, Path]]) -> tuple[list[Image], list[Exclusion]]:
+def _open(
+    inputs: Sequence[tuple[str, Path]], progress: Callable[[], None]
+) -> tuple[list[Image], list[Exclusion]]:
     opened: list[Image] = []
     unreadable: list[Exclusion] = []
     for uid, path in inputs:
+        progress()
         try:
             opened.append(Image.open(path))
         except FrameError as error:
@@ -172,7 +158,7 @@ def _read_image(
     numbered: int,
 ) -> tuple[ImageRead | None, list[NodeFinding], list[Exclusion]]:
     indices = evenly(image.frame_count, recipe.cine_frames)
-    panels = _panels(image, indices)
+    panels = find_panels(image, indices[len(indices) // 2])
     if isinstance(panels, Reason):
         return None, [], [Exclusion(image.sop_instance_uid, None, panels)]
     reading = _read_frames(image, indices, panels, predictor, recipe, progress)
@@ -184,7 +170,8 @@ def _read_image(
     read = ImageRead(
         sop_instance_uid=image.sop_instance_uid,
         frame_numbers=tuple(reading.frames),
-        calibration=panels[0].calibration,
+        # one spacing for the whole image or none: a SEG has one for all its pixels
+        calibration=panels[0].calibration if len({p.calibration for p in panels}) == 1 else None,
         notes=_notes(image, reading),
         laterality=laterality,
         regions=len(panels),
@@ -205,68 +192,80 @@ def evenly(count: int, most: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, most)})
 
 
-def _panels(image: Image, indices: Sequence[int]) -> list[_Panel] | Reason:
-    declared = regions(image.header, image.rows, image.columns)
-    wanted = b_mode_boxes(declared)
-    if declared and not wanted:
-        return Reason.NO_B_MODE
-    frame = image.frame(indices[len(indices) // 2])  # one frame decides for the whole cine
-    if wanted and not any(region.clamped for region in wanted):
-        panels = [_Panel(trim(frame, region.box), region.calibration) for region in wanted]
-    else:
-        spacing = pixel_spacing(image.header)
-        panels = [_Panel(box, spacing) for box in tissue_boxes(frame)]
-        if not panels:
-            return Reason.NO_B_MODE
-    return [panel for panel in panels if _large_enough(panel.box)] or Reason.TOO_SMALL
+@dataclass(frozen=True)
+class _Waiting:
+    """One panel of one frame on its way through the model."""
 
-
-def _large_enough(box: Box) -> bool:
-    return min(box[2] - box[0], box[3] - box[1]) >= _MIN_SIDE_PX
+    position: int  # among the analysed frames
+    panel: int
+    frame_number: int
+    prepared: Prepared
+    grey: NDArray[np.uint8]  # the whole frame, overlay filled
 
 
 def _read_frames(
     image: Image,
     indices: Sequence[int],
-    panels: Sequence[_Panel],
+    panels: Sequence[Panel],
     predictor: Predicting,
     recipe: Recipe,
     progress: Callable[[], None],
 ) -> _Reading:
     reading = _Reading(seen=[[] for _ in panels])
-    waiting: list[tuple[int, int, Prepared, NDArray[np.uint8]]] = []  # frame, panel, input, grey
-
-    def flush() -> None:
-        answers = predictor.predict([prepared for _, _, prepared, _ in waiting])
-        for (index, panel, _, grey), nodes in zip(waiting, answers, strict=True):
-            spacing = _spacing(panels[panel].calibration)
-            reading.seen[panel].append(
-                [
-                    _Seen(n, measure(n.mask, n.row, n.column, grey, spacing), index + 1)
-                    for n in sorted(nodes, key=lambda n: (n.column, n.row))
-                ]
-            )
-        waiting.clear()
-
-    for index, frame in zip(indices, image.frames(indices), strict=True):
+    waiting: list[_Waiting] = []
+    for index in indices:
         progress()
-        share = max(colour_fraction(frame, panel.box) for panel in panels)
-        if share > _COLOUR_LIMIT:
+        reason = _take(image, index, panels, recipe, reading, waiting)
+        if reason is not None:
             number = index + 1 if image.frame_count > 1 else None
-            reading.exclusions.append(
-                Exclusion(image.sop_instance_uid, number, Reason.COLOUR_OVERLAY)
-            )
-            continue
-        reading.most_colour = max(reading.most_colour, share)
-        reading.frames.append(index + 1)
-        grey = grey_without_overlay(frame)
-        for number, panel in enumerate(panels):
-            waiting.append((index, number, prepare(frame, panel.box, recipe.spec), grey))
+            reading.exclusions.append(Exclusion(image.sop_instance_uid, number, reason))
         if len(waiting) >= _BATCH:
-            flush()
+            _predict(waiting, panels, predictor, reading)
     if waiting:
-        flush()
+        _predict(waiting, panels, predictor, reading)
     return reading
+
+
+def _take(
+    image: Image,
+    index: int,
+    panels: Sequence[Panel],
+    recipe: Recipe,
+    reading: _Reading,
+    waiting: list[_Waiting],
+) -> Reason | None:
+    """Put the panels of a frame in line; return why none of them can be read."""
+    try:
+        frame = image.frame(index)
+    except FrameError as error:
+        return Reason(error.reason)
+    shares = [colour_fraction(frame, panel.box) for panel in panels]
+    readable = [number for number, share in enumerate(shares) if share <= _COLOUR_LIMIT]
+    if not readable:
+        return Reason.COLOUR_OVERLAY
+    reading.most_colour = max(reading.most_colour, *(shares[number] for number in readable))
+    reading.panels_left_out |= len(readable) < len(panels)
+    grey = grey_without_overlay(frame)
+    for number in range(len(panels)):
+        reading.seen[number].append([])
+    for number in readable:
+        prepared = prepare(frame, panels[number].box, recipe.spec)
+        waiting.append(_Waiting(len(reading.frames), number, index + 1, prepared, grey))
+    reading.frames.append(index + 1)
+    return None
+
+
+def _predict(
+    waiting: list[_Waiting], panels: Sequence[Panel], predictor: Predicting, reading: _Reading
+) -> None:
+    answers = predictor.predict([item.prepared for item in waiting])
+    for item, nodes in zip(waiting, answers, strict=True):
+        spacing = _spacing(panels[item.panel].calibration)
+        reading.seen[item.panel][item.position] = [
+            _Seen(n, measure(n.mask, n.row, n.column, item.grey, spacing), item.frame_number)
+            for n in sorted(nodes, key=lambda n: (n.column, n.row))
+        ]
+    waiting.clear()
 
 
 def _spacing(calibration: Calibration | None) -> tuple[float, float] | None:
@@ -279,6 +278,8 @@ def _notes(image: Image, reading: _Reading) -> tuple[str, ...]:
         notes.append(f"{len(reading.frames)} of {image.frame_count} frames were read")
     if reading.most_colour > _NOTED_COLOUR:
         notes.append(f"colour overlay removed from up to {reading.most_colour:.0%} of the tissue")
+    if reading.panels_left_out:
+        notes.append("a panel covered by Doppler colour was left out")
     return tuple(notes)
 
 

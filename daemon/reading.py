@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from daemon import __version__, identity
-from daemon.pipeline import Analysis
+from daemon.analysis import Analysis
 from dicom_io.findings import (
     Algorithm,
     Evaluation,
@@ -37,6 +37,7 @@ class Reader:
         version: int,
         analysis: Analysis,
         predecessors: Sequence[tuple[str, str, str]] = (),
+        replaces: int | None = None,
     ) -> StudyFindings:
         """Put an analysis into words."""
         return StudyFindings(
@@ -53,6 +54,7 @@ class Reader:
             exclusions=analysis.exclusions,
             not_evaluable=None if analysis.images else _main_reason(analysis.exclusions),
             predecessors=tuple(predecessors),
+            replaces=replaces,
         )
 
     def _sides(
@@ -101,7 +103,12 @@ def _main_reason(exclusions: Sequence[Exclusion]) -> Reason:
 
 
 def reader(
-    bundle: Bundle, *, aggregation: str, operating_point: str | None, ae_title: str, node_id: str
+    bundle: Bundle,
+    *,
+    aggregation: str | None,
+    operating_point: str | None,
+    ae_title: str,
+    node_id: str,
 ) -> Reader:
     """Build a `Reader`; `operating_point` names one of the bundle's, None takes its first.
 
@@ -115,7 +122,7 @@ def reader(
     rule_out = points.get("rule_out")
     return Reader(
         bundle=bundle,
-        aggregation=aggregation,
+        aggregation=aggregation or bundle.card.aggregation,
         operating_point=OperatingPoint(
             name=chosen.name,
             threshold=chosen.threshold,

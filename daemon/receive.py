@@ -7,23 +7,37 @@ Nothing is decoded here.
 import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from sqlalchemy import Connection
 
 from daemon import identity
 from daemon.clock import Clock
-from daemon.config import Config
+from daemon.config import Config, Source
 from daemon.database import Database
 from daemon.errors import UnavailableError
 from daemon.spool import Incoming, Spool
 from daemon.store import (
+    Known,
     Received,
     add_conflict,
     add_instance,
     add_refusal,
+    add_transcoded,
     is_result,
     is_spooled,
 )
 from dicom_io import part10, syntaxes
-from dicom_io.acceptor import Peer, Rejection, Sink, StoreRequest
+from dicom_io.acceptor import (
+    CALLED_AE_UNKNOWN,
+    CALLING_AE_UNKNOWN,
+    CONGESTED,
+    Peer,
+    Rejection,
+    Sink,
+    StoreRequest,
+)
 from dicom_io.compare import same_image_transcoded
 from dicom_io.errors import IdentifierMismatch, StoreRefused
 from dicom_io.walker import InstanceHeader, walk
@@ -34,6 +48,7 @@ _SUCCESS = 0x0000
 _DUPLICATE_UID = 0x0111  # PS3.7 C.5.6 Duplicate SOP Instance
 _OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3 Refused: Out of Resources
 _CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.22 SOP Class Not Supported
+_NO_SPACE = "less disk space is free than node.disk_floor_gb"
 _GIB = 1 << 30
 
 
@@ -69,23 +84,33 @@ class Reception:
 
     def _judge(self, peer: Peer) -> Rejection | None:
         if peer.called_ae != self._config.node.ae_title:
-            return Rejection(
-                1, 1, 7, f"it called {peer.called_ae}; this node is {self._config.node.ae_title}"
-            )
-        sources = self._config.sources
-        known = [s for s in sources if s.ae_title == peer.calling_ae]
-        if sources and not known:
-            return Rejection(1, 1, 3, f"{peer.calling_ae} is not among the [[sources]]")
-        if known and not any(s.host in (None, peer.address) for s in known):
-            return Rejection(1, 1, 3, f"{peer.calling_ae} may not call from this address")
+            own = self._config.node.ae_title
+            words = f"it called {peer.called_ae}; this node is {own}"
+            return replace(CALLED_AE_UNKNOWN, message=words)
+        titles = [source.ae_title for source in self._config.sources]
+        if titles and self._source(peer) is None:
+            known = peer.calling_ae in titles
+            words = "may not call from this address" if known else "is not among the [[sources]]"
+            return replace(CALLING_AE_UNKNOWN, message=f"{peer.calling_ae} {words}")
         if self._spool.free_bytes() < self._floor:
-            return Rejection(2, 3, 1, "less disk space is free than node.disk_floor_gb")
+            return replace(CONGESTED, message=_NO_SPACE)
         return None
+
+    def _source(self, peer: Peer) -> Source | None:
+        """Return the configured source that a peer is."""
+        return next(
+            (
+                source
+                for source in self._config.sources
+                if source.ae_title == peer.calling_ae and source.is_at(peer.address)
+            ),
+            None,
+        )
 
     def store(self, request: StoreRequest) -> Sink:
         """Open the way of one instance; see `_Reception`."""
         if self._spool.free_bytes() < self._floor:
-            raise StoreRefused("less disk space is free than node.disk_floor_gb", _OUT_OF_RESOURCES)
+            raise StoreRefused(_NO_SPACE, _OUT_OF_RESOURCES)
         if request.sop_class_uid in self._config.node.ignore_classes:
             return _Discard(lambda: self._ignored(request))
         return _Arrival(self, request)
@@ -144,7 +169,7 @@ class Reception:
             raise StoreRefused(
                 "results of other systems are not for this node", _CLASS_NOT_SUPPORTED
             )
-        size = file.size
+        size, source = file.size, self._source(request.peer)
         kept = file.keep(digest)
         received = Received(
             study_uid=header.study_instance_uid,
@@ -153,20 +178,19 @@ class Reception:
             sop_class_uid=request.sop_class_uid,
             transfer_syntax_uid=request.transfer_syntax_uid,
             instance_hash=digest,
-            patient_key=identity.patient_key(self._database.database_id, header.patient_id),
+            patient_key=identity.patient_key(self._database.node_id, header.patient_id),
             size=size,
             source_ae=request.peer.calling_ae,
+            assumed=source is not None and source.assume_axilla,
         )
         now = self._clock()
-        known = self._database.write(lambda c: add_instance(c, received, now))
+        known = self._database.write(lambda c: _record(c, received, kept, now))
         if known is None or known.instance_hash == digest:
             return _SUCCESS
         same = same_image_transcoded(self._spool.path(known.instance_hash), kept)
-        with self._database.read() as connection:
-            needed = is_spooled(connection, digest)  # two UIDs may own one data set without UID
-        if not needed:
-            kept.unlink(missing_ok=True)
+        self._database.write(lambda c: _drop(c, kept, digest))
         if same:
+            self._database.write(lambda c: add_transcoded(c, known, request.peer.calling_ae, now))
             return _SUCCESS
         log.warning("conflicting instance", extra={"action": "conflict"})
         self._database.write(lambda c: add_conflict(c, known, request.peer.calling_ae, now))
@@ -179,6 +203,18 @@ class Reception:
             return True
         with self._database.read() as connection:
             return is_result(connection, header.sop_instance_uid)
+
+
+def _record(connection: Connection, received: Received, kept: Path, now_us: int) -> Known | None:
+    if not kept.exists():  # `_drop` of another association was faster
+        raise StoreRefused("the file was removed meanwhile; send it again", _OUT_OF_RESOURCES)
+    return add_instance(connection, received, now_us)
+
+
+def _drop(connection: Connection, kept: Path, digest: str) -> None:
+    """Delete a file that no row rests on; in the writer, so that no row can appear meanwhile."""
+    if not is_spooled(connection, digest):  # two UIDs may own one data set that has none itself
+        kept.unlink(missing_ok=True)
 
 
 class _Arrival:
@@ -196,7 +232,11 @@ class _Arrival:
             request.peer.calling_ae,
         )
         self._offset = len(head)
-        self._file.write(head)
+        try:
+            self._file.write(head)
+        except OSError:
+            self._file.close()
+            raise
 
     def write(self, data: memoryview) -> None:
         """Append a fragment of the data set."""

@@ -1,4 +1,4 @@
-"""Where a study comes to rest, from its latest analysis and that one's deliveries."""
+"""Where a study comes to rest: from its latest analysis, and every version's deliveries."""
 
 from sqlalchemy import Connection, func, select
 
@@ -26,10 +26,22 @@ def resting_state(connection: Connection, study_id: int) -> tuple[StudyState, st
     if pending := counts.get(DeliveryState.PENDING):
         return StudyState.DELIVERING, f"{pending} deliveries to go"
     ending = StudyState.NOT_EVALUABLE if analysis.not_evaluable else StudyState.DELIVERED
-    delivered = counts.get(DeliveryState.DELIVERED, 0)
-    where = f"{delivered} deliveries confirmed" if delivered else "no destination is configured"
+    if delivered := counts.get(DeliveryState.DELIVERED):
+        where = f"{delivered} deliveries confirmed"
+    elif counts.get(DeliveryState.DROPPED):
+        where = "deliveries were given up by hand"
+    else:
+        where = _why_nothing_was_sent(connection, analysis.id)
     reason = f"{analysis.reason}; {where}" if analysis.reason else where
     return ending, reason
+
+
+def _why_nothing_was_sent(connection: Connection, analysis_id: int) -> str:
+    table = schema.objects
+    built = connection.execute(select(table.c.id).where(table.c.analysis_id == analysis_id)).first()
+    if built is None:
+        return "no object was made: no node was segmented and results.sr is off"
+    return "no destination is configured"
 
 
 def _counts(connection: Connection, study_id: int) -> dict[str, int]:

@@ -67,6 +67,7 @@ instances = Table(
     Column("patient_key", String(64), nullable=False),  # salted hash of the PatientID
     Column("size", BigInteger, nullable=False),  # bytes of the file
     Column("source_ae", String(16), nullable=False),
+    Column("assumed", Boolean, nullable=False),  # its source pushes axillary studies only
     Column("received_us", BigInteger, nullable=False),
 )
 

@@ -51,6 +51,7 @@ class Service:
         bundle = setup.load_bundle(config)
         setup.guard_demonstration(config, bundle)
         self._folders = setup.make_folders(config)
+        self._lock = setup.lock_state(config)
         for left in self._folders.scratch.glob("*.npz"):
             left.unlink(missing_ok=True)  # masks of a process that was killed
         self.database = Database(config.database_url)
@@ -84,6 +85,7 @@ class Service:
             for item in config.destinations
         }
         self._model_problem = "the model is still loading"
+        self.model_failed = False
         reception = Reception(config, self.database, self._folders.spool, now)
         self._acceptor = _acceptor(config, reception)
         self._http = HttpServer(self, config.http.host, config.http.port)
@@ -137,13 +139,15 @@ class Service:
         self._stopping.set()
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
-        self._child.stop()  # a job that did not finish is claimed again at the next start
+        self._child.kill()  # a job that did not finish is given back and claimed at the next start
         for thread in self._threads:
             thread.join(5.0)
+        self._child.stop()
         if self._calendar.running:
             self._calendar.shutdown(wait=False)
         self._http.stop()
         self.database.close()
+        self._lock.close()
 
     def _thread(self, name: str, target: Callable[[Pulse], None]) -> None:
         pulse = self._pulses[name] = Pulse()
@@ -155,6 +159,7 @@ class Service:
 
     def _guarded(self, name: str, target: Callable[[Pulse], None], pulse: Pulse) -> None:
         while not self._stopping.is_set():
+            pulse()  # what fails and is tried again advances; `unready` tells what is wrong
             try:
                 target(pulse)
             except Exception:
@@ -171,9 +176,9 @@ class Service:
         try:
             self._child.start()
         except DaemonError as error:
-            self._model_problem = str(error)
+            self._model_problem, self.model_failed = str(error), True
             raise
-        self._model_problem = ""
+        self._model_problem, self.model_failed = "", False
         self._worker.run(self._stopping, pulse)
 
     def _on_life(self) -> None:
@@ -198,7 +203,10 @@ class Service:
 
     def ailments(self) -> list[str]:
         """Return the threads that are stuck."""
-        return [
+        dead = [] if self.database.alive else ["the database's writer has ended"]
+        if not self._acceptor.alive:
+            dead.append("reception has ended")
+        return dead + [
             f"{name} has not advanced for {pulse.age_s():.0f} s"
             for name, pulse in self._pulses.items()
             if pulse.age_s() > STALL_S

@@ -1,6 +1,9 @@
 """What every command that opens the service's state needs: bundle, recipe, folders, guards."""
 
+import fcntl
+import tempfile
 from pathlib import Path
+from typing import TextIO
 
 from daemon import identity
 from daemon.config import Config, is_loopback
@@ -73,6 +76,44 @@ def make_reader(config: Config, bundle: Bundle, database: Database) -> Reader:
         ) from None
 
 
+def check_writable(config: Config) -> None:
+    """Raise `UnavailableError` unless the state folder can be written; leave nothing in it."""
+    state = config.state_dir
+    try:
+        state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=state):
+            pass
+    except OSError as error:
+        raise _not_writable(config, error) from error
+
+
+def _not_writable(config: Config, error: OSError) -> UnavailableError:
+    return UnavailableError(
+        f"cannot write node.state_dir {config.state_dir} ({error.strerror}): make it a folder that "
+        "the service's user owns"
+    )
+
+
+def lock_state(config: Config) -> TextIO:
+    """Claim the state folder for this process; the lock goes with it.
+
+    Raises
+    ------
+    UnavailableError
+        Another service uses the folder.
+    """
+    lock = (config.state_dir / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise UnavailableError(
+            f"node.state_dir {config.state_dir} is in use by another axnode serve: stop that one, "
+            "or give this one a folder of its own"
+        ) from None
+    return lock
+
+
 def make_folders(config: Config) -> Folders:
     """Make the state folder and open what lies in it."""
     state = config.state_dir
@@ -81,8 +122,5 @@ def make_folders(config: Config) -> Folders:
         scratch = state / "scratch"
         scratch.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
-        raise UnavailableError(
-            f"cannot write node.state_dir {state} ({error.strerror}): make it a folder that the "
-            "service's user owns"
-        ) from error
+        raise _not_writable(config, error) from error
     return Folders(Spool(state / "spool"), Spool(state / "objects"), scratch)

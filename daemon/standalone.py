@@ -31,7 +31,7 @@ class Standalone:
         self._analyser = Analyser.load(bundle or SHIPPED, device)
         self._reader = reader(
             self._analyser.bundle,
-            aggregation="max",
+            aggregation=None,
             operating_point=None,
             ae_title="AXNODE",
             node_id=_NODE_ID,

@@ -22,6 +22,7 @@ class Received:
     patient_key: str
     size: int  # bytes
     source_ae: str
+    assumed: bool  # its source pushes axillary studies only
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def add_instance(connection: Connection, received: Received, now_us: int) -> Kno
             patient_key=received.patient_key,
             size=received.size,
             source_ae=received.source_ae,
+            assumed=received.assumed,
             received_us=now_us,
         )
     )
@@ -71,6 +73,20 @@ def add_conflict(connection: Connection, known: Known, source_ae: str, now_us: i
         "conflict",
         study_id=known.study_id,
         detail=f"{source_ae} sent other content under a known SOP Instance UID; the first was kept",
+    )
+
+
+def add_transcoded(connection: Connection, known: Known, source_ae: str, now_us: int) -> None:
+    """Record that a known image came again in another transfer syntax; headers were compared."""
+    record(
+        connection,
+        now_us,
+        "instance",
+        known.instance_id,
+        "transcoded",
+        study_id=known.study_id,
+        detail=f"{source_ae} sent the same image, by its header, in another transfer syntax; "
+        "the first was kept",
     )
 
 

@@ -1,22 +1,32 @@
 """Putting what a person has looked at back into its queue."""
 
-from sqlalchemy import Connection, select, update
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
 
 from daemon import schema
+from daemon.deliver import settle_study
 from daemon.errors import InputError
 from daemon.events import move_analysis, move_delivery, move_study
 from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
 
+_BY_HAND = "retried by hand"
 
-def retry(connection: Connection, study_uid: str, now_us: int) -> str:
-    """Try a parked study again; return what was done, in words.
+
+def retry(
+    connection: Connection, study_uid: str, destinations: Collection[str], now_us: int
+) -> str:
+    """Try a parked study's analysis and deliveries again; return what was done, in words.
+
+    Deliveries to what is no longer among the `destinations` are dropped: nobody would send them.
 
     Raises
     ------
     InputError
-        There is no such study, or nothing of it is parked.
+        There is no such study, or it is not parked.
     """
-    studies, analyses = schema.studies, schema.analyses
+    studies = schema.studies
     study = connection.execute(
         select(studies).where(studies.c.study_uid == study_uid)
     ).one_or_none()
@@ -24,49 +34,53 @@ def retry(connection: Connection, study_uid: str, now_us: int) -> str:
         raise InputError("no study of that UID is known; axnode studies lists them")
     if study.state != StudyState.PARKED:
         raise InputError(f"nothing to retry: the study is {study.state}, not parked")
+    done = _retry_deliveries(connection, study.id, destinations, now_us)
+    if _retry_analysis(connection, study, now_us):
+        move_study(connection, study.id, StudyState.QUEUED, _BY_HAND, now_us)
+        done.insert(0, "the analysis is queued again")
+    elif done:
+        move_study(connection, study.id, StudyState.DELIVERING, _BY_HAND, now_us)
+        settle_study(connection, study.id, now_us)
+    else:
+        values = {"unassembled": True}
+        connection.execute(update(studies).where(studies.c.id == study.id).values(**values))
+        done = ["the study will be looked at again"]
+    return "; ".join(done)
+
+
+def _retry_analysis(connection: Connection, study: Row[Any], now_us: int) -> bool:
+    table = schema.analyses
     analysis = connection.execute(
-        select(analyses).where(
-            analyses.c.study_id == study.id,
-            analyses.c.version == study.version,
-            analyses.c.state == AnalysisState.PARKED,
+        select(table.c.id).where(
+            table.c.study_id == study.id,
+            table.c.version == study.version,
+            table.c.state == AnalysisState.PARKED,
         )
-    ).first()
-    if analysis is not None:
-        move_analysis(
-            connection,
-            analysis.id,
-            AnalysisState.QUEUED,
-            "retried",
-            now_us,
-            due_us=now_us,
-            attempts=0,
-        )
-        move_study(connection, study.id, StudyState.QUEUED, "retried by hand", now_us)
-        return "the analysis is queued again"
-    parked = _parked(connection, study.id)
-    for delivery_id in parked:
-        move_delivery(
-            connection,
-            delivery_id,
-            DeliveryState.PENDING,
-            "retried by hand",
-            now_us,
-            due_us=now_us,
-            attempts=0,
-        )
-    if parked:
-        move_study(connection, study.id, StudyState.DELIVERING, "retried by hand", now_us)
-        return f"{len(parked)} deliveries are queued again"
-    connection.execute(update(studies).where(studies.c.id == study.id).values(unassembled=True))
-    return "the study will be looked at again"
+    ).scalar()
+    if analysis is None:
+        return False
+    values = {"due_us": now_us, "attempts": 0}
+    move_analysis(connection, analysis, AnalysisState.QUEUED, _BY_HAND, now_us, **values)
+    return True
 
 
-def _parked(connection: Connection, study_id: int) -> list[int]:
+def _retry_deliveries(
+    connection: Connection, study_id: int, destinations: Collection[str], now_us: int
+) -> list[str]:
     table = schema.deliveries
     rows = connection.execute(
-        select(table.c.id)
+        select(table.c.id, table.c.destination)
         .join(schema.objects, schema.objects.c.id == table.c.object_id)
         .join(schema.analyses, schema.analyses.c.id == schema.objects.c.analysis_id)
         .where(schema.analyses.c.study_id == study_id, table.c.state == DeliveryState.PARKED)
-    )
-    return list(rows.scalars())
+    ).all()
+    known = [row.id for row in rows if row.destination in destinations]
+    gone = [row.id for row in rows if row.destination not in destinations]
+    values = {"due_us": now_us, "attempts": 0}
+    for row_id in known:
+        move_delivery(connection, row_id, DeliveryState.PENDING, _BY_HAND, now_us, **values)
+    for row_id in gone:
+        words = "given up by hand: the destination is no longer configured"
+        move_delivery(connection, row_id, DeliveryState.DROPPED, words, now_us)
+    done = ((len(known), "deliveries are queued again"), (len(gone), "deliveries are given up"))
+    return [f"{number} {text}" for number, text in done if number]

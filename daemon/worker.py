@@ -1,19 +1,24 @@
 """The worker: claims a job, has it analysed by the child process, builds and stores the results."""
 
+import errno
 import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
 
 from daemon import answer, identity, jobs
+from daemon.analysis import Analysis
 from daemon.child import Child
 from daemon.clock import Clock, seconds
 from daemon.config import Config
 from daemon.database import Database
 from daemon.errors import AttemptFailed, LostLease, UnavailableError
 from daemon.jobs import Job, StoredObject
+from daemon.logs import place_of
 from daemon.pulse import Pulse
 from daemon.reading import Reader
 from daemon.spool import Spool
@@ -23,6 +28,7 @@ from dicom_io.findings import StudyFindings
 from dicom_io.results import ResultSettings, build
 
 log = logging.getLogger(__name__)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # the node's trouble, not the study's
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,13 @@ class Folders:
     spool: Spool  # instances as they came
     objects: Spool  # results as built
     scratch: Path  # the child's masks
+
+
+def _loaded(values: dict[str, Any], masks: Path) -> Analysis:
+    try:
+        return answer.load(values, masks)
+    except (KeyError, TypeError, ValueError, OSError, BadZipFile) as error:
+        raise AttemptFailed(f"the analysing process gave a damaged answer ({error!r})") from error
 
 
 class Worker:
@@ -63,6 +76,7 @@ class Worker:
         self._recipe_digest = recipe_digest
         self._child = child
         self._longest_wait_us = max(seconds(config.study.version_interval_s), 4 * jobs.RETRY_US)
+        self._stopping = threading.Event()  # of `run`; a job cut short then was not at fault
         self._renewed_us = 0
         self._job: Job | None = None
 
@@ -79,10 +93,17 @@ class Worker:
             log.warning("answer dropped", extra={"action": "lost_lease", "reason": str(error)})
         except ObjectError as error:
             self._fail(job, str(error), final=True)  # the same findings give the same object
-        except (AttemptFailed, DicomIOError) as error:
-            self._fail(job, str(error))
-        except (UnavailableError, OSError) as error:
+        except UnavailableError as error:
             self._give_back(job, str(error))
+        except (AttemptFailed, DicomIOError) as error:
+            end = self._give_back if self._stopping.is_set() else self._fail
+            end(job, str(error))
+        except OSError as error:
+            end = self._give_back if error.errno in _DISK else self._fail
+            end(job, f"{error.strerror} while the results were built")
+        except Exception as error:
+            log.exception("unexpected", extra={"action": "attempt_failed"})
+            self._fail(job, f"{type(error).__name__}{place_of(error)}")
         finally:
             self._job = None
         return True
@@ -106,10 +127,12 @@ class Worker:
                     "tracking_root": f"{self._reader.node_id}/{job.study_uid}",
                 }
             )
-            analysis = answer.load(values, masks)
+            analysis = _loaded(values, masks)
         finally:
             masks.unlink(missing_ok=True)
-        findings = self._reader.findings(job.study_uid, job.version, analysis, job.predecessors)
+        findings = self._reader.findings(
+            job.study_uid, job.version, analysis, job.predecessors, job.replaces
+        )
         return findings, self._build(job, findings, paths)
 
     def _build(
@@ -185,11 +208,17 @@ class Worker:
             "job given back",
             extra={"action": "give_back", "analysis": job.analysis_id, "reason": reason},
         )
-        self._database.write(lambda c: jobs.give_back(c, job, reason, self._clock()))
+        try:
+            self._database.write(lambda c: jobs.give_back(c, job, reason, self._clock()))
+        except LostLease:
+            log.warning("job already taken over", extra={"action": "lost_lease"})
 
     def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 0.2) -> None:
         """Work until `stopping` is set."""
+        self._stopping = stopping
         while not stopping.is_set():
+            pulse()
+            self._child.start()
             pulse()
             if not self.work_one():
                 stopping.wait(poll_s)

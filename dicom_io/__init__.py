@@ -1,1 +1,1 @@
-"""Everything DICOM, on the wire and in files: the only home of pydicom, pynetdicom and highdicom."""
+"""Everything DICOM, on the wire and in files: only home of pydicom, pynetdicom and highdicom."""

@@ -99,6 +99,11 @@ class Acceptor:
         """Number of associations now."""
         return self._admission.counts()[1]
 
+    @property
+    def alive(self) -> bool:
+        """Whether connections are being accepted."""
+        return self._thread is not None and self._thread.is_alive()
+
     def start(self) -> None:
         """Listen, and accept in a thread of its own.
 

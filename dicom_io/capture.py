@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_io import codes, context
-from dicom_io.context import Source, describe, series_description
+from dicom_io.context import Source, describe, series_description, state_lossiness
 from dicom_io.errors import ObjectError
 from dicom_io.findings import StudyFindings
 from dicom_io.results import BuiltObject, UidMaker, finish
@@ -90,18 +90,7 @@ def _derivation(ds: Dataset, findings: StudyFindings, source: Source, frame_numb
     ds.SourceImageSequence = [origin]
     if findings.algorithm.demonstration:
         ds.ImageComments = "DEMONSTRATION. Not for clinical use."
-    _lossy(ds, source.ds)
-
-
-def _lossy(ds: Dataset, original: Dataset) -> None:
-    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5), with what the source says of it."""
-    if original.get("LossyImageCompression") != "01":
-        ds.LossyImageCompression = "00"
-        return
-    ds.LossyImageCompression = "01"
-    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        if original.get(keyword):
-            setattr(ds, keyword, original[keyword].value)
+    state_lossiness(ds, source.ds)
 
 
 def _pixels(ds: Dataset, picture: NDArray[np.uint8]) -> None:

@@ -141,7 +141,7 @@ def _uid(ds: Dataset, keyword: str) -> str:
 def _count(ds: Dataset, keyword: str) -> int:
     try:
         return int(ds.get(keyword) or 0)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0
 
 
@@ -228,12 +228,23 @@ def stamp(now: datetime, source: Source) -> Stamp:
     return Stamp(date, clock, date + clock + (local.strftime("%z") if zone else ""))
 
 
+def state_lossiness(ds: Dataset, original: Dataset) -> None:
+    """Once lossy, always lossy (PS3.3 C.7.6.1.1.5), with what the source says of it."""
+    lossy = original.get("LossyImageCompression") == "01"
+    ds.LossyImageCompression = "01" if lossy else "00"
+    for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
+        if lossy and original.get(keyword):
+            setattr(ds, keyword, original[keyword].value)
+
+
 def series_description(findings: StudyFindings, what: str) -> str:
     """Return a description that says demonstration and version first (LO, 64 characters)."""
     words = "DEMONSTRATION " if findings.algorithm.demonstration else ""
     words += f"AxNode {what}"
     if findings.version > 1:
-        words += f" v{findings.version} (replaces v{findings.version - 1})"
+        words += f" v{findings.version}"
+    if findings.replaces is not None:
+        words += f" (replaces v{findings.replaces})"
     return words[:64]
 
 

@@ -59,7 +59,9 @@ class NodeView:
     row: int  # top row of `mask` in the source frame
     column: int  # left column of `mask` in the source frame
     mask: NDArray[np.bool_]  # (h, w) bool, cropped to the node's bounding box
-    contour: NDArray[np.float64]  # (N, 2) columns, rows; closed; source pixels, centre of first = 0.5
+    contour: NDArray[
+        np.float64
+    ]  # (N, 2) columns, rows; closed; source pixels, centre of first = 0.5
 
 
 @dataclass(frozen=True)
@@ -176,4 +178,7 @@ class StudyFindings:
     sides: tuple[SideFinding, ...]
     exclusions: tuple[Exclusion, ...] = ()
     not_evaluable: Reason | None = None  # set where no image could be read
-    predecessors: tuple[tuple[str, str, str], ...] = ()  # SOP class, instance, series of SRs replaced
+    predecessors: tuple[
+        tuple[str, str, str], ...
+    ] = ()  # SOP class, instance, series of SRs replaced
+    replaces: int | None = None  # the version whose results these replace

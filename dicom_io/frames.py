@@ -77,8 +77,9 @@ class Image:
 
     @property
     def sop_instance_uid(self) -> str:
-        """SOPInstanceUID of the image."""
-        return text(self.header, "SOPInstanceUID")
+        """SOPInstanceUID of the image; some writers name it in group 0002 only."""
+        meta = getattr(self.header, "file_meta", Dataset())
+        return text(self.header, "SOPInstanceUID") or text(meta, "MediaStorageSOPInstanceUID")
 
     @property
     def sop_class_uid(self) -> str:

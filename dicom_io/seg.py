@@ -13,7 +13,15 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
 from dicom_io import codes
-from dicom_io.context import MANUFACTURER, Source, Stamp, describe, plain, series_description
+from dicom_io.context import (
+    MANUFACTURER,
+    Source,
+    Stamp,
+    describe,
+    plain,
+    series_description,
+    state_lossiness,
+)
 from dicom_io.findings import NodeFinding, StudyFindings
 from dicom_io.seg_frames import SegFrame, frames_of, functional_groups, pack, paint, reference
 
@@ -102,9 +110,8 @@ def _image(ds: Dataset, source: Source, used: Sequence[Source]) -> None:
     ds.ContentLabel = "LYMPH_NODES"
     ds.ContentDescription = "Lymph nodes segmented by a model"
     ds.ContentCreatorName = ""
-    # once lossy, always lossy, however derived (PS3.3 C.7.6.1.1.5)
     lossy = [image.ds for image in used if image.ds.get("LossyImageCompression") == "01"]
-    ds.LossyImageCompression = "01" if lossy else "00"
+    state_lossiness(ds, lossy[0] if lossy else used[0].ds)
 
 
 def _segment(findings: StudyFindings, number: int, node: NodeFinding) -> Dataset:

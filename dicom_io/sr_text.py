@@ -51,9 +51,8 @@ def limits(findings: StudyFindings) -> Iterator[str]:
         "The report was made by software and no person has verified it. The score is the output of "
         "a model between 0 and 1; it is not a diagnosis."
     )
-    if findings.version > 1:
-        previous = findings.version - 1
-        yield f"Version {findings.version} of the report; it replaces version {previous}."
+    if findings.replaces is not None:
+        yield f"Version {findings.version} of the report; it replaces version {findings.replaces}."
     yield from _segmentation_limits(findings)
     if uncalibrated := [node.label for node in findings.nodes if not node.measurements.calibrated]:
         yield (

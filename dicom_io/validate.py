@@ -73,7 +73,9 @@ def _check_header(ds: Dataset, findings: StudyFindings) -> None:
         raise ObjectError(f"Manufacturer must be {MANUFACTURER}; the node knows its objects by it")
     if ds.StudyInstanceUID != findings.study_instance_uid:
         raise ObjectError("a result object lies outside its study")
-    invalid = [k for k in _REQUIRED[:4] if not UID(ds[k].value).is_valid]
+    # the study's UID is the source's, as it came: some have components with leading zeros
+    ours = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
+    invalid = [keyword for keyword in ours if not UID(ds[keyword].value).is_valid]
     if invalid:
         raise ObjectError(f"a result object's {', '.join(invalid)} is no valid UID")
     if findings.algorithm.demonstration and not ds.SeriesDescription.startswith("DEMONSTRATION "):

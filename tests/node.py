@@ -108,7 +108,11 @@ class Node:
                 [sys.executable, "-m", "daemon.cli", "serve", "--config", str(self.config_file)],
                 stderr=log,
             )
-        self._wait_http("readyz" if ready else "livez")
+        try:
+            self._wait_http("readyz" if ready else "livez")
+        except BaseException:
+            self.kill()
+            raise
 
     def _wait_http(self, path: str, timeout_s: float = 90) -> None:
         deadline = time.monotonic() + timeout_s
@@ -131,7 +135,11 @@ class Node:
         """Stop by SIGTERM; return the exit code."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(timeout_s)
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """Kill as a crash would."""

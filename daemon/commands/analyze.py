@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from daemon.errors import InputError
+from daemon.errors import InputError, UnavailableError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,10 @@ def run(arguments: argparse.Namespace) -> int:
     studies: list[dict[str, Any]] = []
     for number, (study_uid, inputs) in enumerate(sorted(gathered.studies.items()), 1):
         name = f"study-{number:02d}"
-        result = program.analyse(study_uid, inputs, arguments.out / name)
+        try:
+            result = program.analyse(study_uid, inputs, arguments.out / name)
+        except OSError as error:
+            raise UnavailableError(f"{name}: {error.strerror}: {error.filename}") from error
         studies.append(result)
         print(f"{name}: {_words(result)}")
     report = {

@@ -3,10 +3,13 @@
 import argparse
 import shutil
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from daemon.commands.common import add_config, read_config
-from daemon.config import Config, Destination
 from daemon.errors import DaemonError, UnavailableError
+
+if TYPE_CHECKING:
+    from daemon.config import Config, Destination
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +45,7 @@ def _report(name: str, check: Callable[[], str]) -> bool:
     return True
 
 
-def _bundle(config: Config) -> str:
+def _bundle(config: "Config") -> str:
     from daemon import setup
 
     bundle = setup.load_bundle(config)
@@ -51,10 +54,10 @@ def _bundle(config: Config) -> str:
     return f"{bundle.name} {bundle.version} {bundle.digest[:12]} ({kind})"
 
 
-def _disk(config: Config) -> str:
+def _disk(config: "Config") -> str:
     from daemon import setup
 
-    setup.make_folders(config)
+    setup.check_writable(config)
     free = shutil.disk_usage(config.state_dir).free / 2**30
     if free < config.node.disk_floor_gb:
         raise UnavailableError(
@@ -64,24 +67,24 @@ def _disk(config: Config) -> str:
     return f"{free:.0f} GiB free in {config.state_dir}"
 
 
-def _database(config: Config) -> str:
+def _database(config: "Config") -> str:
     from daemon.database import Database
 
-    existed = config.database.url is not None or (config.state_dir / "axnode.sqlite").exists()
-    Database(config.database_url, owner=not existed).close()
+    if config.database.url is None and not (config.state_dir / "axnode.sqlite").exists():
+        return "will be made by the first axnode serve"
+    Database(config.database_url, owner=False).close()
     return "opened"
 
 
-def _port(config: Config) -> str:
-    import socket
-
+def _port(config: "Config") -> str:
+    from daemon.ports import listen
     from dicom_io import scu
     from dicom_io.errors import PeerError
     from dicom_io.scu import Remote
 
     node = config.node
     try:
-        socket.create_server((node.host, node.port)).close()
+        listen(node.host, node.port).close()
     except OSError as error:
         own = Remote("self", node.ae_title, node.host, node.port, node.ae_title)
         try:
@@ -95,7 +98,7 @@ def _port(config: Config) -> str:
     return f"{node.host}:{node.port} is free; the service is not running"
 
 
-def _model(config: Config) -> str:
+def _model(config: "Config") -> str:
     from daemon import setup
     from daemon.child import Child, ChildOptions
 
@@ -110,7 +113,7 @@ def _model(config: Config) -> str:
         child.stop()
 
 
-def _echo(config: Config, destination: Destination) -> str:
+def _echo(config: "Config", destination: "Destination") -> str:
     from daemon.deliver import remote
     from dicom_io import scu
 

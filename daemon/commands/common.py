@@ -4,10 +4,13 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from daemon.config import Config, load
-from daemon.database import Database
 from daemon.errors import UnavailableError
+
+if TYPE_CHECKING:  # help must not wait for the libraries behind these
+    from daemon.config import Config
+    from daemon.database import Database
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +25,10 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def rows(config: Config) -> Iterator[Database]:
+def rows(config: "Config") -> Iterator["Database"]:
     """Open the database of a service, which may be running, for a look or a small change."""
+    from daemon.database import Database
+
     if config.database.url is None and not (config.state_dir / "axnode.sqlite").exists():
         raise UnavailableError(
             f"no database in {config.state_dir}: axnode serve has not run with this configuration"
@@ -35,6 +40,8 @@ def rows(config: Config) -> Iterator[Database]:
         database.close()
 
 
-def read_config(arguments: argparse.Namespace) -> Config:
+def read_config(arguments: argparse.Namespace) -> "Config":
     """Read the configuration that the command line names."""
+    from daemon.config import load
+
     return load(arguments.config)

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     print("for a patient. Research use only.\n")
     for words, path in (
         ("overlay pictures", pictures[0].parent if pictures else arguments.out),
-        ("reports (HTML, text)", arguments.out / "report-1.html"),
+        ("reports (HTML, text)", arguments.out / "reports"),
         ("SEG and SR files", arguments.out / "pacs"),
     ):
         print(f"{words:21} {path}")

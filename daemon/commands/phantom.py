@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from model.training.phantom import PhantomImage
     from model.training.phantom_samples import SampleInstance, SampleStudy
 
-HELP = "write synthetic studies or a synthetic training cohort"
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""

@@ -18,9 +18,10 @@ def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     from daemon import clock, unpark
 
+    names = [destination.name for destination in config.destinations]
     with rows(config) as database:
         words = database.write(
-            lambda connection: unpark.retry(connection, arguments.study_uid, clock.now_us())
+            lambda connection: unpark.retry(connection, arguments.study_uid, names, clock.now_us())
         )
     print(words)
     return 0

@@ -89,7 +89,7 @@ def test_dead_pacs_holds_up_nobody_and_gets_its_results_when_it_is_back(tmp_path
             node.start(ready=False)
             node.settle([study], ["delivered"], timeout_s=120)
             assert sorted(good.instances()) == sorted(late.instances())
-            assert 3 == len(late.instances())
+            assert len(late.instances()) == 3
 
 
 def test_killed_analysing_process_is_replaced_and_the_study_finished(tmp_path: Path) -> None:

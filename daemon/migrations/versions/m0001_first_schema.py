@@ -127,6 +127,7 @@ def upgrade() -> None:
         sa.Column("patient_key", sa.String(length=64), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("source_ae", sa.String(length=16), nullable=False),
+        sa.Column("assumed", sa.Boolean(), nullable=False),
         sa.Column("received_us", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["study_id"],
