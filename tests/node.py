@@ -203,7 +203,8 @@ class Node:
             waiting = [uid for uid in wanted if found.get(uid, {}).get("state") not in states]
             if not waiting:
                 return {uid: found[uid] for uid in wanted}
-            if time.monotonic() > deadline:
+            stuck = [uid for uid in waiting if found.get(uid, {}).get("state") == "ignored"]
+            if stuck or time.monotonic() > deadline:
                 shown = {uid: found.get(uid) for uid in waiting}
                 raise AssertionError(f"not in {states} in time: {shown}\n{self.log[-2000:]}")
             time.sleep(0.1)

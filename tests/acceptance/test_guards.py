@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import sample_dicoms
 from tests.node import Node, axnode, destination, toml
 from tests.peers import Orthanc, free_port
 from tests.validity import read
@@ -12,9 +13,9 @@ from tests.validity import read
 pytestmark = pytest.mark.acceptance
 
 
-def test_node_never_feeds_itself(us_dicom: Path, tmp_path: Path) -> None:
+def test_node_never_feeds_itself(tmp_path: Path) -> None:
     """A PACS that forwards everything back gets success, and the study stays at version 1."""
-    path = us_dicom / "philips_breast_greyscale_image.dcm"
+    path = Path(sample_dicoms.__file__).parent / "1-benign-stills-1.dcm"
     study = str(read(path).StudyInstanceUID)
     port = free_port()
     with (

@@ -53,8 +53,13 @@ def test_late_instance_makes_a_second_version_that_names_the_first(tmp_path: Pat
         node.push(STILLS[2:])
         assert eventually(lambda: node.studies()[study]["version"] == 2)
         node.settle([study], ["delivered"])
+        probes = {path: node.get(path).text for path in ("livez", "readyz", "metrics")}
         (tmp_path / "out").mkdir()
         headers = [read(path) for path in pacs.download_all(tmp_path / "out")]
+    assert ["ok\n", "ok\n"] == [probes["livez"], probes["readyz"]]
+    assert 'axnode_studies{state="delivered"} 1' in probes["metrics"]
+    assert study not in probes["metrics"]
+    assert "PHANTOM" not in probes["metrics"]
     reports = [ds for ds in headers if ds.SOPClassUID == COMPREHENSIVE_SR]
     first, second = sorted(reports, key=lambda ds: "PredecessorDocumentsSequence" in ds)
     predecessor = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
