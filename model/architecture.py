@@ -1,0 +1,21 @@
+"""What a network is built from, without building it: readable where torch is not wanted."""
+
+from dataclasses import dataclass
+
+PAPER_TEXT = "resnet101"  # the encoder the paper names (45.7 M parameters)
+PAPER_COUNT = "resnet34"  # the encoder that its 22.49 M parameters fit (22.43 M and the CNN)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What has to be built before weights can be loaded into it."""
+
+    encoder: str = PAPER_TEXT  # an encoder name of segmentation-models-pytorch
+    decoder_channels: int = 256  # of the atrous pyramid; the published DeepLabV3+ has 256
+    classifier_widths: tuple[int, ...] = (8, 16, 32, 48, 48)  # channels of the CNN's convolutions
+    classifier_hidden: int = 32  # units of its first fully connected layer
+
+    @property
+    def label(self) -> str:
+        """What reports and the command line call the network."""
+        return f"DeepLabV3Plus {self.encoder}"

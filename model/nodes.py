@@ -1,0 +1,89 @@
+"""From a probability map to lymph nodes: connected components under the bundle's rules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+_EIGHT = np.ones((3, 3), np.bool_)  # pixels that touch at a corner belong together
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What counts as a node; part of the bundle, for they decide what is reported."""
+
+    threshold: float = 0.5  # probability from which a pixel belongs to a node
+    min_fraction: float = 0.002  # of the crop's area; smaller components are specks
+    min_peak: float = 0.7  # highest probability that a component must reach
+
+
+@dataclass(frozen=True)
+class Component:
+    """One connected component, holes filled, cropped to its bounding box."""
+
+    row: int  # top row, in pixels of the source frame
+    column: int  # left column
+    mask: NDArray[np.bool_]  # (h, w)
+    peak: float  # highest probability in it
+
+    @property
+    def area_px(self) -> int:
+        """Number of pixels."""
+        return int(self.mask.sum())
+
+
+def components(
+    probability: NDArray[np.float32], origin: tuple[int, int] = (0, 0), rules: Rules | None = None
+) -> list[Component]:
+    """Find the nodes in a map, largest first.
+
+    Parameters
+    ----------
+    probability
+        (h, w) float, 0..1, in pixels of the source crop.
+    origin
+        Row and column of the crop's first pixel in the source frame.
+    """
+    rules = rules or Rules()
+    labels, count = ndimage.label(probability >= rules.threshold, structure=_EIGHT)
+    if not count:
+        return []
+    peaks = ndimage.maximum(probability, labels, range(1, count + 1))
+    found: list[Component] = []
+    for number, (place, peak) in enumerate(
+        zip(ndimage.find_objects(labels), peaks, strict=True), start=1
+    ):
+        mask = ndimage.binary_fill_holes(labels[place] == number)
+        if peak >= rules.min_peak and mask.sum() >= rules.min_fraction * probability.size:
+            rows, columns = place
+            place_in_frame = (origin[0] + rows.start, origin[1] + columns.start)
+            found.append(Component(*place_in_frame, mask, float(peak)))
+    return sorted(found, key=lambda node: (-node.area_px, node.row, node.column))
+
+
+def territories(masks: Sequence[NDArray[np.bool_]], margin: float = 4.0) -> NDArray[np.bool_]:
+    """Divide the image among components, so that each can be read with the others masked out.
+
+    Parameters
+    ----------
+    masks
+        n masks (H, W), one per component.
+    margin
+        Pixels around a component that are its own, where no other component is nearer: the soft
+        mask reaches a little beyond the hard one.
+
+    Returns
+    -------
+    numpy.ndarray
+        (n, H, W) bool, disjoint.
+    """
+    owner = np.zeros(masks[0].shape, np.int32)
+    for number, mask in enumerate(masks, start=1):
+        owner[mask & (owner == 0)] = number
+    if not owner.any():
+        return np.zeros((len(masks), *owner.shape), np.bool_)
+    distance, nearest = ndimage.distance_transform_edt(owner == 0, return_indices=True)
+    spread = np.where(distance <= margin, owner[tuple(nearest)], 0)
+    return np.stack([spread == number for number in range(1, len(masks) + 1)])

@@ -1,0 +1,158 @@
+"""Settings of a training run: one TOML file, validated with the name of the wrong key."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from model.architecture import Architecture
+from model.errors import TrainingError
+from model.nodes import Rules
+from model.preprocess import Spec
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Regions:
+    """How a training image is cropped: in these shares, drawn once per image.
+
+    The daemon meets declared regions, boxes found in pixels, and boxes that are a little off.
+    """
+
+    declared: float = 1.0  # the tissue_* columns of index.csv; where absent, the box found
+    found: float = 0.0  # the greatest box that model.tissue finds in the pixels
+    jittered: float = 0.0  # the declared or found box, each edge moved
+    whole: float = 0.0  # the whole frame, annotation text included
+    jitter: float = 0.06  # greatest move of an edge, as a share of the box
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The paper's nine; it gives no magnitudes but for rotation and translation."""
+
+    flip: float = 0.5  # probability of a horizontal flip
+    rotation_deg: float = 15.0  # greatest angle
+    translation: float = 0.10  # greatest shift, share of the image
+    scale: float = 0.0  # greatest zoom either way; not in the paper
+    elastic: float = 0.02  # greatest displacement, share of the image
+    elastic_p: float = 0.3  # probability
+    gamma: float = 1.5  # greatest exponent; its inverse is the least
+    noise: float = 0.05  # greatest standard deviation of Gaussian noise, of the grey range
+    noise_p: float = 0.3
+    blur_p: float = 0.2  # average blur 3 x 3
+    sharpen_p: float = 0.2
+    dropout: float = 0.03  # greatest share of pixels set to black
+    dropout_p: float = 0.2
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of epochs at one resolution and learning rate."""
+
+    epochs: int = 100
+    scale: int = 1  # the network's image is shrunk by this factor: 2 is 160 x 128
+    batch: int = 8
+    learning_rate: float = 1e-4
+    schedule: Literal["constant", "cosine"] = "constant"
+    share: float = 1.0  # of the training images, drawn anew each epoch
+    # parts of the encoder that stay as they are, by the start of their parameters' names: the first
+    # blocks work at full resolution and cost most, and need training least
+    frozen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Weights of the parts of the loss; the paper has Dice and class at unstated weights."""
+
+    dice: float = 1.0
+    pixel: float = 0.0  # pixelwise binary cross-entropy; teaches images without a node faster
+    classification: float = 1.0
+    positive: float = 1.0  # weight of positive labels against negative ones
+
+
+@dataclass(frozen=True)
+class About:
+    """What the bundle's card says that no code can know."""
+
+    name: str = "AxNode trained"
+    version: str = "1"
+    demonstration: bool = True  # only a person who has validated a model sets this to false
+    intended_use: str = "Research use only. Not a medical device."
+    intended_population: str = "Not stated."
+    limits: tuple[str, ...] = ()
+    licence: str = "Apache-2.0"
+    data: str = "Not stated."  # what it was trained on, in one sentence
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run; the defaults are the paper's where it says."""
+
+    seed: int = 0
+    initial: Literal["random", "efficientnet-lite0"] = "random"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: int = 0  # CPU threads of torch; 0: torch's own choice
+    workers: int = 2  # processes that decode and prepare images; 0: none but this one
+    focus: float = 0.5  # probability that the classifier sees one of several nodes alone
+    about: About = field(default_factory=About)
+    architecture: Architecture = field(default_factory=Architecture)
+    input: Spec = field(default_factory=Spec)
+    nodes: Rules = field(default_factory=Rules)
+    regions: Regions = field(default_factory=Regions)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    loss: Loss = field(default_factory=Loss)
+    stages: tuple[Stage, ...] = (Stage(),)
+
+
+def load(path: Path | None) -> TrainConfig:
+    """Read a configuration; None gives the paper's.
+
+    Raises
+    ------
+    TrainingError
+        The file cannot be read, or names the wrong key.
+    """
+    if path is None:
+        return TrainConfig()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise TrainingError(f"{path} is not TOML: {error}") from error
+    return _record(TrainConfig, document, str(path))
+
+
+def _record(kind: type[T], document: Mapping[str, Any], where: str) -> T:
+    """Fill a frozen record from a table, nested records included."""
+    known = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    default = kind()
+    values: dict[str, Any] = {}
+    for key, value in document.items():
+        if key not in known:
+            raise TrainingError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
+        values[key] = _value(getattr(default, key), value, f"{where}: {key}")
+    return kind(**values)
+
+
+def _value(default: Any, value: Any, where: str) -> Any:
+    """Check a value against the type of the key's default."""
+    if dataclasses.is_dataclass(default):
+        return _record(type(default), _typed(value, dict, where), where)
+    if isinstance(default, tuple):
+        items = _typed(value, list, where)
+        if default and dataclasses.is_dataclass(default[0]):
+            return tuple(_record(type(default[0]), item, where) for item in items)
+        return tuple(items)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return _typed(value, type(default), where)
+
+
+def _typed(value: Any, kind: type, where: str) -> Any:
+    if type(value) is not kind:
+        raise TrainingError(f"{where} must be {kind.__name__}, not {type(value).__name__}")
+    return value
