@@ -17,7 +17,7 @@ from daemon.errors import AttemptFailed, UnavailableError
 
 log = logging.getLogger(__name__)
 SILENCE_S = 60.0  # without a sign of life the process is taken for hung
-START_S = 120.0  # torch from a cold disk
+START_S = 300.0  # torch from a cold disk, on a busy machine
 
 
 class ChildLost(AttemptFailed):

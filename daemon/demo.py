@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,25 +62,25 @@ def loop(out: Path) -> Iterator[tuple[Service, ReceivingPacs]]:
     state = out / "node"
     _clear(out)
     pacs = ReceivingPacs(out / "pacs")
-    pacs.start()
-    service = Service(
-        configuration.parse(
-            {
-                "node": {"port": 0, "state_dir": str(state), "disk_floor_gb": 0.2},
-                "http": {"port": 0},
-                "study": {"quiet_period_s": 0.5, "version_interval_s": 0},
-                "destinations": [
-                    {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
-                ],
-            }
-        )
-    )
-    service.start()
-    try:
+    with ExitStack() as ends:
+        pacs.start()
+        ends.callback(pacs.stop)
+        service = Service(_config(state, pacs.port))
+        service.start()
+        ends.callback(service.stop, 5)
         yield service, pacs
-    finally:
-        service.stop(5)
-        pacs.stop()
+
+
+def _config(state: Path, pacs_port: int) -> configuration.Config:
+    pacs = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": pacs_port}
+    return configuration.parse(
+        {
+            "node": {"port": 0, "state_dir": str(state), "disk_floor_gb": 0.2},
+            "http": {"port": 0},
+            "study": {"quiet_period_s": 0.5, "version_interval_s": 0},
+            "destinations": [pacs],
+        }
+    )
 
 
 def run(out: Path, root: Path) -> tuple[list[Sample], list[Path]]:

@@ -46,7 +46,7 @@ def application(service: Probed) -> FastAPI:
 
     @app.get("/metrics")
     def metrics() -> PlainTextResponse:
-        lines = [f"{name} {value:g}" for name, value in service.metrics().items()]
+        lines = [f"{name} {value!r}" for name, value in service.metrics().items()]
         return PlainTextResponse(
             "\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8"
         )

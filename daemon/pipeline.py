@@ -7,7 +7,7 @@ measures, and follows nodes through cines. It neither reads nor writes rows.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,11 @@ from dicom_io.findings import (
 from dicom_io.frames import Image
 from model.measure import Shape, measure
 from model.preprocess import Prepared, Spec, prepare
-from model.runtime import PredictedNode
 from model.tissue import colour_fraction, grey_without_overlay
 from model.tracking import link
+
+if TYPE_CHECKING:  # torch comes with it, and not every reader of this module runs a model
+    from model.runtime import PredictedNode
 
 _COLOUR_LIMIT = 0.25  # of the tissue; above it the grey image is not what the model was trained on
 _NOTED_COLOUR = 0.005  # of the tissue; below it the filled overlay is not worth a word
@@ -41,7 +43,7 @@ _BATCH = 8  # regions predicted together
 class Predicting(Protocol):
     """What the pipeline asks of `model.runtime.Predictor`."""
 
-    def predict(self, batch: Sequence[Prepared]) -> list[list[PredictedNode]]:
+    def predict(self, batch: Sequence[Prepared]) -> list[list["PredictedNode"]]:
         """Return the nodes of each prepared frame."""
 
 
@@ -58,7 +60,7 @@ class Recipe:
 class _Seen:
     """One node on one frame."""
 
-    node: PredictedNode
+    node: "PredictedNode"
     shape: Shape
     frame_number: int
 

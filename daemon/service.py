@@ -10,7 +10,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from daemon import clock, setup, status, systemd
 from daemon.assemble import Assembler
-from daemon.child import Child, ChildOptions
+from daemon.child import START_S, Child, ChildOptions
 from daemon.config import Config
 from daemon.database import Database
 from daemon.deliver import Deliverer, park_unknown, remote
@@ -26,7 +26,7 @@ from dicom_io.frames import read_header
 from dicom_io.reception import Limits
 
 log = logging.getLogger(__name__)
-STALL_S = 150.0  # a thread that has not advanced for so long is stuck
+STALL_S = START_S + 30.0  # a thread that has not advanced for so long is stuck
 _POLL_S = 0.2
 
 
@@ -163,7 +163,7 @@ class Service:
             try:
                 target(pulse)
             except Exception:
-                log.exception("thread failed", extra={"action": "thread_failed", "thread": name})
+                log.exception("thread failed", extra={"action": "thread_failed", "poller": name})
                 self._stopping.wait(5.0)
 
     def _assemble(self, pulse: Pulse) -> None:

@@ -102,7 +102,10 @@ def lock_state(config: Config) -> TextIO:
     UnavailableError
         Another service uses the folder.
     """
-    lock = (config.state_dir / "lock").open("w")
+    try:
+        lock = (config.state_dir / "lock").open("w")
+    except OSError as error:
+        raise _not_writable(config, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -28,7 +28,13 @@ from dicom_io.findings import StudyFindings
 from dicom_io.results import ResultSettings, build
 
 log = logging.getLogger(__name__)
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO)  # the node's trouble, not the study's
+_DISK = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+)  # the node's trouble, not the study's
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,7 @@ class Worker:
             end(job, str(error))
         except OSError as error:
             end = self._give_back if error.errno in _DISK else self._fail
-            end(job, f"{error.strerror} while the results were built")
+            end(job, f"{error.strerror or type(error).__name__} while the results were built")
         except Exception as error:
             log.exception("unexpected", extra={"action": "attempt_failed"})
             self._fail(job, f"{type(error).__name__}{place_of(error)}")

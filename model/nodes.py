@@ -34,6 +34,17 @@ class Component:
         return int(self.mask.sum())
 
 
+@dataclass(frozen=True)
+class PredictedNode:
+    """One lymph node on one frame."""
+
+    row: int  # top row of `mask` in the source frame
+    column: int  # left column of `mask` in the source frame
+    mask: NDArray[np.bool_]  # (h, w), cropped to the node
+    score: float  # 0..1, calibrated probability of metastasis by the classifier
+    area_px: int  # pixels of the mask
+
+
 def components(
     probability: NDArray[np.float32], origin: tuple[int, int] = (0, 0), rules: Rules | None = None
 ) -> list[Component]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,19 +13,10 @@ from torch import Tensor
 from model.bundle_file import Bundle, Weights
 from model.errors import BundleError, DeviceError
 from model.network import AxNet
-from model.nodes import Component, components, territories
+from model.nodes import Component, PredictedNode, components, territories
 from model.preprocess import Prepared, prepare
 
-
-@dataclass(frozen=True)
-class PredictedNode:
-    """One lymph node on one frame."""
-
-    row: int  # top row of `mask` in the source frame
-    column: int  # left column of `mask` in the source frame
-    mask: NDArray[np.bool_]  # (h, w), cropped to the node
-    score: float  # 0..1, calibrated probability of metastasis by the classifier
-    area_px: int  # pixels of the mask
+__all__ = ["PredictedNode", "Predictor"]
 
 
 class Predictor:

@@ -80,7 +80,8 @@ class Trainer:
             started = time.monotonic()
             loss = self._epoch(train, stage, within, epoch)
             result = self.validate(validation, stage.scale)
-            self._keep(epoch + 1, result, first_at_scale=within == 0)
+            first = epoch == 0 or plan[epoch - 1][0].scale != stage.scale
+            self._keep(epoch + 1, result, first_at_scale=first)
             seconds = time.monotonic() - started
             self._log(epoch + 1, len(plan), stage, loss, result, seconds)
         return self.progress
@@ -177,7 +178,7 @@ class Trainer:
         return [float(v) for v in values[batch.annotated]]
 
     def _keep(self, epoch: int, result: Validation, *, first_at_scale: bool) -> None:
-        """Remember the best weights; a later stage sees finer images and starts anew."""
+        """Remember the best weights; scores of finer images start anew, being lower."""
         best, best_epoch = self.progress.best_score, self.progress.best_epoch
         if first_at_scale or result.score > best:
             best, best_epoch = result.score, epoch

@@ -1,7 +1,9 @@
 """The sample studies: typical pictures, chosen by what they show, in terms free of DICOM.
 
-For every sample the first patient of the seed that shows what the sample is about, and shows it
-clearly, is taken; the pictures themselves are those of the generator, unchanged.
+For every sample the first patient from a number on that shows what the sample is about, and shows
+it clearly, is taken; the pictures themselves are those of the generator, unchanged. The numbers of
+the benign stills pass over patients whose vessels or fat lobules the demonstration bundle took for
+nodes: the samples show the way of a study, and how often the bundle errs stands in its model card.
 """
 
 from collections.abc import Callable, Iterator
@@ -57,7 +59,7 @@ def samples(seed: int) -> Iterator[SampleStudy]:
 
 
 def _benign_stills(seed: int) -> SampleStudy:
-    patient = _first(seed, 1000, "alder", _benign, side="R")
+    patient = _first(seed, 1200, "alder", _benign, side="R")
     stills = [_still(seed, patient, "alder", image) for image in (0, 1)]
     return SampleStudy(
         "benign-stills",
@@ -108,7 +110,7 @@ def _colour_flow(seed: int) -> SampleStudy:
 
 
 def _both_sides(seed: int) -> SampleStudy:
-    right = _first(seed, 5000, "alder", _benign, side="R")
+    right = _first(seed, 5136, "alder", _benign, side="R")
     left = _first(seed, 5500, "alder", _suspicious, side="L", images=1)
     return SampleStudy(
         "both-sides",

@@ -136,6 +136,7 @@ def test_no_error_in_a_full_report(tmp_path: Path) -> None:
         found,
         version=2,
         predecessors=(before,),  # type: ignore[arg-type]
+        replaces=1,
         sides=(SideFinding("R", (1,), 0.61, Evaluation.INDETERMINATE),),
         exclusions=(Exclusion(str(ds.SOPInstanceUID), 5, Reason.COLOUR_OVERLAY),),
         images=(

@@ -56,7 +56,7 @@ def test_late_instance_makes_a_second_version_that_names_the_first(tmp_path: Pat
         probes = {path: node.get(path).text for path in ("livez", "readyz", "metrics")}
         (tmp_path / "out").mkdir()
         headers = [read(path) for path in pacs.download_all(tmp_path / "out")]
-    assert ["ok\n", "ok\n"] == [probes["livez"], probes["readyz"]]
+    assert [probes["livez"], probes["readyz"]] == ["ok\n", "ok\n"]
     assert 'axnode_studies{state="delivered"} 1' in probes["metrics"]
     assert study not in probes["metrics"]
     assert "PHANTOM" not in probes["metrics"]

@@ -142,25 +142,46 @@ def test_equipment_is_named_so_that_the_node_knows_its_own(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("demonstration", "version", "expected"),
+    ("demonstration", "version", "replaces", "expected"),
     [
-        (False, 1, "AxNode lymph nodes SEG"),
-        (True, 1, "DEMONSTRATION AxNode lymph nodes SEG"),
-        (True, 3, "DEMONSTRATION AxNode lymph nodes SEG v3 (replaces v2)"),
+        (False, 1, None, "AxNode lymph nodes SEG"),
+        (True, 1, None, "DEMONSTRATION AxNode lymph nodes SEG"),
+        (True, 3, 2, "DEMONSTRATION AxNode lymph nodes SEG v3 (replaces v2)"),
+        (False, 3, 1, "AxNode lymph nodes SEG v3 (replaces v1)"),  # version 2 was parked
+        (False, 2, None, "AxNode lymph nodes SEG v2"),  # version 1 was parked: nothing to replace
     ],
 )
-def test_series_description(demonstration: bool, version: int, expected: str) -> None:
+def test_series_description(
+    demonstration: bool, version: int, replaces: int | None, expected: str
+) -> None:
     """The description says demonstration first, and what a later version replaces."""
     found = findings([source(uid("study", 6))], demonstration=demonstration)
     assert expected == context.series_description(
-        replace(found, version=version), "lymph nodes SEG"
+        replace(found, version=version, replaces=replaces), "lymph nodes SEG"
     )
 
 
 def test_longest_description_fits() -> None:
     """LO holds 64 characters, whatever the version."""
-    found = replace(findings([source(uid("study", 7))], demonstration=True), version=10**9)
+    found = replace(
+        findings([source(uid("study", 7))], demonstration=True), version=10**9, replaces=10**9 - 1
+    )
     assert len(context.series_description(found, "lymph nodes SEG")) <= 64
+
+
+def test_uids_with_leading_zeros_are_carried_as_they_came(tmp_path: Path) -> None:
+    """They break PS3.5 section 9, and modalities in the field write them: no study is lost."""
+    ds = source("1.2.826.01.4")
+    ds.SeriesInstanceUID, ds.SOPInstanceUID = "1.2.826.01.4.02", "1.2.826.01.4.02.007"
+    path = write(ds, tmp_path / "source.dcm")
+    built = results.build(
+        findings([ds], [node(1, view(ds))]), [path], results.ResultSettings(), uid, NOW
+    )
+    assert [item.role for item in built] == ["seg", "sr"]
+    for item in built:
+        made = pydicom.dcmread(io.BytesIO(item.data))
+        assert made.StudyInstanceUID == "1.2.826.01.4"
+        assert b"1.2.826.01.4.02.007" in item.data
 
 
 def test_a_file_without_uids_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dicom_io.codestream import codestream
 from dicom_io.errors import FrameError
 from dicom_io.findings import Reason
 from dicom_io.frames import Image, read_header
+from tests import builders
 from tests.acceptance.us_dicom_expected import EXPECTED
 from tests.builders_frames import (
     JPEG_BASELINE,
@@ -423,6 +424,13 @@ def test_an_object_without_pixels_is_no_image(tmp_path: Path):
     ds = image_dataset(b"", 2, 2)
     del ds.PixelData
     assert reason_of(tmp_path, ds) == Reason.NO_IMAGE
+
+
+def test_an_image_that_group_0002_alone_names_has_that_name(tmp_path: Path):
+    """Some scanners leave SOPInstanceUID out of the data set; C-STORE named it."""
+    path = builders.nameless(tmp_path / "1.dcm", builders.Picture(sop="1.2.3.7"))
+    assert "SOPInstanceUID" not in read_header(path)
+    assert Image.open(path).sop_instance_uid == "1.2.3.7"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a DICOM file\n" * 40])

@@ -71,6 +71,27 @@ def _bytes(ds: Dataset) -> bytes:
     return buffer.getvalue()
 
 
+def test_once_lossy_always_lossy(tmp_path: Path) -> None:
+    """PS3.3 C.7.6.1.1.5: with the ratio and the method that the source names."""
+    sets, _ = study(tmp_path, SourceSpec())
+    sets[0].LossyImageCompression = "01"
+    sets[0].LossyImageCompressionRatio = [12.5, 3]
+    sets[0].LossyImageCompressionMethod = ["ISO_10918_1", "ISO_15444_1"]
+    path = write(sets[0], tmp_path / "lossy.dcm")
+    (seg,) = build(findings(sets, [node(1, view(sets[0]))]), [path])
+    assert seg.LossyImageCompression == "01"
+    assert list(seg.LossyImageCompressionRatio) == [12.5, 3]
+    assert list(seg.LossyImageCompressionMethod) == ["ISO_10918_1", "ISO_15444_1"]
+
+
+def test_a_lossless_source_makes_a_lossless_seg(tmp_path: Path) -> None:
+    sets, paths = study(tmp_path, SourceSpec())
+    (seg,) = build(findings(sets, [node(1, view(sets[0]))]), paths)
+    assert seg.LossyImageCompression == "00"
+    assert "LossyImageCompressionRatio" not in seg
+    assert "LossyImageCompressionMethod" not in seg
+
+
 def test_stills_of_one_series_share_a_seg(tmp_path: Path) -> None:
     """Single-frame images are referenced without a frame number, each as its own source."""
     sets, paths = study(tmp_path, SourceSpec(), SourceSpec(number=2), SourceSpec(number=3))

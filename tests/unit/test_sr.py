@@ -228,15 +228,24 @@ def test_evidence_lists_images_and_segs(tmp_path: Path) -> None:
 def test_a_later_version_names_its_predecessor(tmp_path: Path) -> None:
     sets, paths = study(tmp_path, SourceSpec())
     before = ("1.2.840.10008.5.1.4.1.1.88.33", "1.2.3.4", "1.2.3")
-    found = replace(findings(sets), version=2, predecessors=(before,))  # type: ignore[arg-type]
+    found = replace(findings(sets), version=3, predecessors=(before,), replaces=2)  # type: ignore[arg-type]
     report = build(found, paths)
 
     series = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
     item = series.ReferencedSOPSequence[0]
     assert (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID) == before[:2]
     assert series.SeriesInstanceUID == before[2]
-    assert "it replaces version 1" in words(report)
-    assert "v2 (replaces v1)" in report.SeriesDescription
+    assert "it replaces version 2" in words(report)
+    assert "v3 (replaces v2)" in report.SeriesDescription
+
+
+def test_a_version_whose_predecessors_were_never_built_replaces_nothing(tmp_path: Path) -> None:
+    """Version 1 was parked: nobody has it, and nobody must look for it."""
+    sets, paths = study(tmp_path, SourceSpec())
+    report = build(replace(findings(sets), version=2), paths)
+    assert "replaces" not in words(report)
+    assert "PredecessorDocumentsSequence" not in report
+    assert report.SeriesDescription.endswith(" v2")
 
 
 def test_a_predecessor_without_series_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,101 @@
+"""Stand-ins for what the service has around it: the clock, the model, the network's other end."""
+
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from daemon.clock import seconds
+from dicom_io.errors import PeerError
+from dicom_io.scu import Outcome, Remote, StoreResult
+from model.nodes import PredictedNode
+from model.preprocess import Prepared
+
+NOON_US = 1_800_000_000_000_000  # some noon; every fake clock starts here
+
+
+class FakeClock:
+    """A wall clock that moves only when it is told to."""
+
+    def __init__(self, now_us: int = NOON_US) -> None:
+        self.now_us = now_us
+
+    def __call__(self) -> int:
+        """Tell the time."""
+        return self.now_us
+
+    def advance(self, by_s: float) -> None:
+        """Move on, or back where `by_s` is negative."""
+        self.now_us += seconds(by_s)
+
+
+def disk(row: int, column: int, size: int = 20, score: float = 0.5) -> PredictedNode:
+    """Return a round node whose bounding box begins at (row, column)."""
+    y, x = np.mgrid[:size, :size] + 0.5
+    mask = (x - size / 2) ** 2 + (y - size / 2) ** 2 <= (size / 2) ** 2
+    return PredictedNode(row, column, mask, score, int(mask.sum()))
+
+
+@dataclass
+class FakePredictor:
+    """Answers every prepared frame with what `sees` says of its number, counted from 0."""
+
+    sees: Callable[[int], list[PredictedNode]] = lambda number: []
+    regions: list[tuple[int, int, int, int]] = field(default_factory=list)  # boxes it was given
+    batches: list[int] = field(default_factory=list)  # their sizes
+
+    def predict(self, batch: Sequence[Prepared]) -> list[list[PredictedNode]]:
+        """Answer as scripted, and remember."""
+        self.batches.append(len(batch))
+        answers = []
+        for prepared in batch:
+            answers.append(self.sees(len(self.regions)))
+            self.regions.append(prepared.placement.source)
+        return answers
+
+
+@dataclass
+class FakeSend:
+    """The other end of a delivery: answers file after file as scripted, then with success."""
+
+    script: list[tuple[Outcome, int | None]] = field(default_factory=list)
+    unreachable: PeerError | None = None  # raised instead of the answers
+    before: Callable[[Path], None] = lambda path: None
+    aborts_at: Path | None = None  # the peer ends the association at this file
+    sent: list[bytes] = field(default_factory=list)  # the files' bytes
+    associations: int = 0
+
+    def __call__(
+        self, peer: Remote, paths: Sequence[Path], on_result: Callable[[StoreResult], None]
+    ) -> None:
+        """Send, as `daemon.deliver` asks it."""
+        self.associations += 1
+        aborted = False
+        for path in paths:
+            aborted = aborted or path == self.aborts_at
+            if aborted:  # as `dicom_io.scu` reports every file that got no answer
+                on_result(StoreResult(path, Outcome.TRANSIENT, None, "no answer"))
+                continue
+            if self.unreachable is not None and not self.script:
+                raise self.unreachable
+            outcome, status = self.script.pop(0) if self.script else (Outcome.STORED, 0)
+            self.before(path)
+            self.sent.append(path.read_bytes())
+            on_result(StoreResult(path, outcome, status, f"answered {outcome.value}"))
+
+
+@contextmanager
+def full_disk(most_bytes: int) -> Iterator[None]:
+    """Let no file of this process grow beyond `most_bytes`, as a disk that has filled up.
+
+    Python ignores SIGXFSZ, so that writes fail with EFBIG.
+    """
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,0 +1,142 @@
+"""Files named by what they hold: durable before they have their name."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from daemon.errors import UnavailableError
+from daemon.spool import Spool
+
+DIGEST = "ab" + "0" * 62
+
+
+def leftovers(spool: Spool) -> list[str]:
+    return sorted(path.name for path in (spool.root / "incoming").iterdir())
+
+
+def test_a_file_gets_its_name_with_all_its_bytes(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    file = spool.incoming()
+    for piece in (b"one ", memoryview(b"two"), b""):
+        file.write(piece)
+    assert not spool.path(DIGEST).exists()
+    kept = file.keep(DIGEST)
+    file.close()
+    assert kept == spool.path(DIGEST) == tmp_path / "spool" / "ab" / f"{DIGEST}.dcm"
+    assert (kept.read_bytes(), file.size) == (b"one two", 7)
+    assert leftovers(spool) == []
+
+
+def test_what_is_not_kept_is_deleted(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    file = spool.incoming()
+    file.write(b"half")
+    assert len(leftovers(spool)) == 1
+    file.close()
+    file.close()
+    assert leftovers(spool) == []
+
+
+def test_the_same_content_again_is_the_same_file(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    digest = spool.put(b"report")
+    assert digest == hashlib.sha256(b"report").hexdigest() == spool.put(b"report")
+    assert spool.path(digest).read_bytes() == b"report"
+
+
+def test_the_bytes_can_be_walked_before_they_are_kept(tmp_path: Path) -> None:
+    file = Spool(tmp_path).incoming()
+    file.write(b"header data")
+    with file.mapped() as view:
+        assert bytes(view[7:]) == b"data"
+    file.close()
+
+
+def test_all_shards_are_there_for_the_user_only(tmp_path: Path) -> None:
+    root = tmp_path / "spool"
+    spool = Spool(root)
+    shards = [path for path in root.iterdir() if path.name != "incoming"]
+    assert sorted(path.name for path in shards) == [f"{n:02x}" for n in range(256)]
+    file = spool.incoming()
+    assert {path.stat().st_mode & 0o077 for path in (root, *shards, file.path)} == {0}
+    file.close()
+
+
+def test_a_start_sweeps_what_a_dead_process_left(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    incoming = tmp_path / "incoming"
+    for name in (f"{gone.pid}-0.part", f"{os.getpid()}-999.part", "odd.part", "1-0.part"):
+        (incoming / name).write_bytes(b"half")
+    kept = spool.put(b"whole")
+    again = Spool(tmp_path)
+    assert leftovers(again) == ["1-0.part"]  # process 1 lives: it may be another receiver's
+    assert again.path(kept).exists()
+
+
+SYNC_ORDER = """
+import os, sys
+from pathlib import Path
+from daemon.spool import Spool
+spool = Spool(Path(sys.argv[1]))
+calls = []
+def spy(event, arguments):
+    if event == "os.rename":
+        calls.append("rename")
+sys.addaudithook(spy)
+real = os.fsync
+os.fsync = lambda fd: (calls.append("fsync " + os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1]
+file = spool.incoming()
+file.write(b"data")
+target = file.keep("ab" + "0" * 62)
+file.close()
+print([c.replace(str(target.parent), "SHARD").replace(str(file.path), "PART") for c in calls])
+"""
+
+
+def test_the_order_is_bytes_name_folder(tmp_path: Path) -> None:
+    """Watched in a process of its own: sync of the file, rename, sync of its folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", SYNC_ORDER, str(tmp_path.resolve())],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(["fsync PART", "rename", "fsync SHARD"])
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+from daemon.spool import Spool
+spool = Spool(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    spool.put(b"x" * 10000)
+except OSError as error:
+    print(type(error).__name__, len(list((spool.root / "incoming").iterdir())))
+"""
+
+
+def test_a_write_that_fails_leaves_no_file(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["OSError", "0"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnavailableError, match=r"cannot write .*file/spool.*node\.state_dir"):
+        Spool(tmp_path / "file" / "spool")
+
+
+def test_free_space_is_that_of_the_file_system(tmp_path: Path) -> None:
+    state = os.statvfs(tmp_path)
+    assert Spool(tmp_path).free_bytes() == pytest.approx(state.f_bavail * state.f_frsize, rel=0.2)

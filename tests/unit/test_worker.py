@@ -1,0 +1,378 @@
+"""The worker: what becomes of a job, whatever the analysing process or the disk does."""
+
+import errno
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+
+from daemon import answer, schema
+from daemon.analysis import Analysis
+from daemon.child import ChildFailed, ChildLost
+from daemon.errors import UnavailableError
+from daemon.jobs import LEASE_US
+from daemon.pulse import Pulse
+from daemon.reading import Reader, reader
+from daemon.spool import Spool
+from daemon.worker import Folders, Worker
+from dicom_io.errors import ObjectError
+from dicom_io.findings import Calibration, Exclusion, ImageRead, Reason, StudyFindings
+from tests import builders
+from tests.builders import Picture, Rows
+from tests.builders_objects import node, view
+
+CANARY = "Testperson^Canary"
+PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+ONE_NODE = Analysis(
+    images=(ImageRead("1.2.3.1", (1,), Calibration(0.2, 0.2), (), "R"),),
+    nodes=(node(1, view(builders.dataset(Picture(), builders.tissue()))),),
+    exclusions=(),
+)
+
+
+@dataclass
+class FakeChild:
+    """The analysing process: answers as scripted, and does `meanwhile` while it is asked."""
+
+    analysis: Analysis = ONE_NODE
+    meanwhile: Callable[[], object] = lambda: None
+    problem: Exception | None = None  # why it cannot start
+    asked: list[dict[str, Any]] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Start, unless there is a problem."""
+        if self.problem is not None:
+            raise self.problem
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer."""
+        self.asked.append(request)
+        values = answer.save(self.analysis, Path(request["masks"]))
+        self.meanwhile()
+        return values
+
+
+@dataclass(frozen=True)
+class FailingReader(Reader):
+    """A reader that breaks while it puts an analysis into words."""
+
+    error: Exception = field(default_factory=RuntimeError)
+
+    def findings(self, *arguments: object) -> StudyFindings:
+        """Break."""
+        raise self.error
+
+
+class FailingSpool(Spool):
+    """A folder of results whose disk says no."""
+
+    error = OSError(errno.ENOSPC, "No space left on device")
+
+    def put(self, data: bytes) -> str:
+        """Fail."""
+        raise self.error
+
+
+class Site:
+    """A worker with everything around it, and studies in its queue."""
+
+    def __init__(self, folder: Path, rows: Rows) -> None:
+        self.rows = rows
+        self.child = FakeChild()
+        self.reader = reader(
+            builders.bundle(),
+            aggregation=None,
+            operating_point=None,
+            ae_title="AXNODE",
+            node_id=rows.database.node_id,
+        )
+        (folder / "scratch").mkdir()
+        self.folders = Folders(
+            Spool(folder / "spool"), Spool(folder / "objects"), folder / "scratch"
+        )
+        self.config = builders.config(folder, destinations=[PACS])
+
+    def queue(self, study: str = builders.STUDY) -> None:
+        """Bring a study of one image to the queue, its file in the spool."""
+        self.rows.queued(f"{study}.1", study)
+        digest = self.rows.all(schema.instances)[-1].instance_hash
+        builders.write(self.folders.spool.path(digest), Picture(f"{study}.1", study))
+
+    @property
+    def worker(self) -> Worker:
+        """A worker as the site is now."""
+        return Worker(
+            self.config,
+            self.rows.database,
+            self.rows.clock,
+            self.folders,
+            self.reader,
+            "recipe",
+            self.child,  # type: ignore[arg-type]
+        )
+
+    @property
+    def analysis(self) -> Any:
+        """The row of the latest analysis."""
+        return self.rows.all(schema.analyses)[-1]
+
+    def fail_with(self, error: Exception) -> None:
+        """Let the reader break."""
+        values = {name: getattr(self.reader, name) for name in Reader.__dataclass_fields__}
+        self.reader = FailingReader(**values, error=error)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with builders.database(tmp_path) as opened:
+        made = Site(tmp_path, Rows(opened))
+        made.queue()
+        yield made
+
+
+def raising(error: Exception) -> Callable[[], None]:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+def test_an_empty_queue_is_no_work(site: Site) -> None:
+    site.rows.claimed()
+    assert site.worker.work_one() is False
+    assert site.child.asked == []
+
+
+def test_a_study_is_analysed_built_and_queued_for_delivery(site: Site) -> None:
+    assert site.worker.work_one() is True
+    (request,) = site.child.asked
+    ((uid, path),) = request["inputs"]
+    assert (uid, Path(path).is_file()) == ("1.2.3.1", True)
+    assert site.analysis.state == "done"
+    assert site.rows.study().state == "delivering"
+    objects = site.rows.all(schema.objects)
+    assert [row.role for row in objects] == ["seg", "sr"]
+    for row in objects:
+        made = pydicom.dcmread(site.folders.objects.path(row.file_hash))
+        assert (made.StudyInstanceUID, made.SOPInstanceUID) == ("1.2.3", row.sop_instance_uid)
+    assert site.rows.states(schema.deliveries) == ["pending", "pending"]
+    assert list(site.folders.scratch.iterdir()) == []
+
+
+def test_what_is_not_evaluable_is_said_in_the_row(site: Site) -> None:
+    left_out = (Exclusion("1.2.3.1", None, Reason.NO_B_MODE),)
+    site.child.analysis = Analysis((), (), left_out)
+    site.worker.work_one()
+    assert site.analysis.not_evaluable == "no_b_mode"
+    assert [row.role for row in site.rows.all(schema.objects)] == ["sr"]
+
+
+def test_a_later_version_names_the_report_that_it_replaces(site: Site) -> None:
+    site.worker.work_one()
+    first = site.rows.all(schema.objects)[1]
+    site.rows.receive("1.2.3.2")
+    digest = site.rows.all(schema.instances)[-1].instance_hash
+    builders.write(site.folders.spool.path(digest), Picture("1.2.3.2"))
+    site.rows.assemble()
+    site.rows.clock.advance(builders.INTERVAL_S)
+    site.child.analysis = Analysis(
+        (*ONE_NODE.images, replace(ONE_NODE.images[0], sop_instance_uid="1.2.3.2")),
+        ONE_NODE.nodes,
+        (),
+    )
+    site.worker.work_one()
+    report = pydicom.dcmread(site.folders.objects.path(site.rows.all(schema.objects)[-1].file_hash))
+    (study,) = report.PredecessorDocumentsSequence
+    item = study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert item.ReferencedSOPInstanceUID == first.sop_instance_uid
+    assert report.SeriesDescription.endswith("v2 (replaces v1)")
+
+
+def test_without_a_model_nothing_is_claimed(site: Site) -> None:
+    """A driver that is gone must not cost every study its attempts."""
+    site.child.problem = UnavailableError("model: no CUDA device")
+    with pytest.raises(UnavailableError, match="no CUDA device"):
+        site.worker.work_one()
+    assert (site.analysis.state, site.analysis.attempts) == ("queued", 0)
+
+
+def test_an_object_that_cannot_be_built_is_final(site: Site) -> None:
+    """The same findings give the same object: a second attempt would only cost time."""
+    site.fail_with(ObjectError("a result object's StudyInstanceUID is no valid UID"))
+    assert site.worker.work_one() is True
+    assert site.analysis.state == "parked"
+    assert site.rows.study().state == "parked"
+    assert site.rows.study().reason == "a result object's StudyInstanceUID is no valid UID"
+
+
+@pytest.mark.parametrize(
+    "error", [ChildFailed("out of memory", fatal=False), ChildLost("the analysing process died")]
+)
+def test_a_failed_attempt_is_counted_and_tried_again(site: Site, error: Exception) -> None:
+    site.child.meanwhile = raising(error)
+    site.worker.work_one()
+    assert (site.analysis.state, site.analysis.attempts) == ("queued", 1)
+    assert (site.rows.study().state, site.rows.study().reason) == ("queued", str(error))
+    assert site.worker.work_one() is False  # not at once
+    site.child.meanwhile = lambda: None
+    site.rows.clock.advance(60)
+    site.worker.work_one()
+    assert (site.analysis.state, site.analysis.attempts) == ("done", 2)
+
+
+def test_after_three_attempts_it_is_parked_and_the_next_study_goes_on(site: Site) -> None:
+    site.child.meanwhile = raising(ChildFailed("it cannot be read", fatal=False))
+    worker = site.worker
+    for _ in range(3):
+        worker.work_one()
+        site.rows.clock.advance(60)
+    assert site.rows.study().state == "parked"
+    assert site.rows.study().reason == "it cannot be read (3 attempts)"
+    site.child.meanwhile = lambda: None
+    site.child.analysis = Analysis((), (), (Exclusion("1.2.4.1", None, Reason.NO_B_MODE),))
+    site.queue("1.2.4")
+    worker.work_one()
+    assert site.rows.study("1.2.4").state == "delivering"
+
+
+@pytest.mark.parametrize("error", [ChildLost("the analysing process died"), ObjectError("x")])
+def test_a_job_cut_short_by_the_stop_counts_no_attempt(site: Site, error: Exception) -> None:
+    """Three restarts during a long study must not park it; what is final stays final."""
+    stopping = threading.Event()
+
+    def stopped() -> None:
+        stopping.set()
+        raise error
+
+    site.child.meanwhile = stopped
+    site.worker.run(stopping, Pulse())
+    final = isinstance(error, ObjectError)
+    assert (site.analysis.state, site.analysis.attempts) == (
+        ("parked", 1) if final else ("queued", 0)
+    )
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def test_a_disk_that_fails_gives_the_job_back(site: Site, number: int, tmp_path: Path) -> None:
+    """The node's trouble, not the study's; it is analysed when there is room again."""
+    full = FailingSpool(tmp_path / "objects")
+    full.error = OSError(number, "the disk says no")
+    room, site.folders = site.folders, replace(site.folders, objects=full)
+    for _ in range(4):
+        assert site.worker.work_one() is True
+        assert (site.analysis.state, site.analysis.attempts) == ("queued", 0)
+        site.rows.clock.advance(60)
+    assert site.rows.study().reason == "the disk says no while the results were built"
+    site.folders = room
+    site.worker.work_one()
+    assert (site.analysis.state, site.analysis.attempts) == ("done", 1)
+
+
+def test_a_source_file_that_is_gone_parks_the_study(site: Site) -> None:
+    """It would go round for ever, and nobody would be told."""
+    site.folders.spool.path(site.rows.all(schema.instances)[0].instance_hash).unlink()
+    worker = site.worker
+    for _ in range(3):
+        worker.work_one()
+        site.rows.clock.advance(60)
+    assert site.rows.study().state == "parked"
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])
+def test_an_error_of_one_file_counts(site: Site, number: int, tmp_path: Path) -> None:
+    odd = FailingSpool(tmp_path / "objects")
+    odd.error = OSError(number, "no such thing")
+    site.folders = replace(site.folders, objects=odd)
+    site.worker.work_one()
+    assert (site.analysis.state, site.analysis.attempts) == ("queued", 1)
+
+
+def test_an_unexpected_error_fails_the_attempt_without_its_words(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A library's message may quote the data set."""
+    site.fail_with(ValueError(f"Invalid value for VR PN: '{CANARY}'"))
+    with caplog.at_level(logging.INFO):
+        assert site.worker.work_one() is True
+    assert (site.analysis.state, site.analysis.attempts) == ("queued", 1)
+    assert site.analysis.reason.startswith("ValueError at test_worker.py:")
+    told = [str(site.rows.all(table)) for table in schema.metadata.sorted_tables]
+    assert CANARY not in "".join(told)
+    assert CANARY not in "".join(
+        f"{record.msg}{vars(record)['action']}" for record in caplog.records
+    )
+
+
+def test_an_answer_that_is_damaged_fails_the_attempt(site: Site) -> None:
+    def spoil() -> None:
+        Path(site.child.asked[-1]["masks"]).write_bytes(b"PK no archive")
+
+    site.child.meanwhile = spoil
+    site.worker.work_one()
+    assert (site.analysis.state, site.analysis.attempts) == ("queued", 1)
+    assert "damaged answer" in site.analysis.reason
+    assert list(site.folders.scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "then",
+    [None, ChildLost("died"), UnavailableError("gone"), ObjectError("no"), OSError(errno.EIO, "x")],
+)
+def test_a_job_that_was_taken_over_is_the_others(
+    site: Site, then: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Fenced: neither answer nor failure of the slower worker reaches the rows."""
+    others = []
+
+    def taken_over() -> None:
+        site.rows.clock.advance(2 * LEASE_US / 1e6)
+        others.append(site.rows.claimed())
+        if then is not None:
+            raise then
+
+    site.child.meanwhile = taken_over
+    assert site.worker.work_one() is True
+    assert (site.analysis.state, site.analysis.fence) == ("running", 2)
+    assert [vars(record)["action"] for record in caplog.records][-1] == "lost_lease"
+    assert "unexpected" not in [record.message for record in caplog.records]
+    assert site.rows.all(schema.objects) == []
+    site.rows.finish(others[0])
+    assert site.rows.study().state == "delivered"
+
+
+def test_signs_of_life_renew_the_lease(site: Site) -> None:
+    worker = site.worker
+    leases = []
+
+    def lives() -> None:
+        for _ in range(4):
+            site.rows.clock.advance(LEASE_US / 1e6 * 0.8)
+            worker.alive()
+            leases.append(site.analysis.lease_us - site.rows.clock())
+        assert site.rows.claim() is None
+
+    site.child.meanwhile = lives
+    worker.work_one()
+    assert leases == [LEASE_US] * 4
+    assert site.analysis.state == "done"
+    worker.alive()  # between two jobs there is nothing to renew
+
+
+def test_the_thread_works_until_it_is_stopped(site: Site) -> None:
+    site.queue("1.2.4")
+    stopping = threading.Event()
+
+    def last() -> None:
+        if len(site.child.asked) == 2:
+            stopping.set()
+
+    site.child.meanwhile = last
+    site.child.analysis = Analysis((), (), ())
+    site.worker.run(stopping, Pulse())
+    assert len(site.child.asked) == 2
+    assert site.rows.states(schema.analyses) == ["done", "done"]
