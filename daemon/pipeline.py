@@ -5,20 +5,18 @@ measures, and follows nodes through cines. It neither reads nor writes rows.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from daemon import identity
 from daemon.analysis import Analysis
-from daemon.panels import Panel, find_panels
+from daemon.frame_reader import Predicting, Reading, Seen, read_frames
+from daemon.panels import find_panels
 from dicom_io.errors import FrameError
 from dicom_io.facts import facts
 from dicom_io.findings import (
-    Calibration,
     Exclusion,
     ImageRead,
     Measurements,
@@ -27,24 +25,10 @@ from dicom_io.findings import (
     Reason,
 )
 from dicom_io.frames import Image
-from model.measure import Shape, measure
-from model.preprocess import Prepared, Spec, prepare
-from model.tissue import colour_fraction, grey_without_overlay
+from model.preprocess import Spec
 from model.tracking import link
 
-if TYPE_CHECKING:  # torch comes with it, and not every reader of this module runs a model
-    from model.runtime import PredictedNode
-
-_COLOUR_LIMIT = 0.25  # of the tissue; above it the grey image is not what the model was trained on
 _NOTED_COLOUR = 0.005  # of the tissue; below it the filled overlay is not worth a word
-_BATCH = 8  # regions predicted together
-
-
-class Predicting(Protocol):
-    """What the pipeline asks of `model.runtime.Predictor`."""
-
-    def predict(self, batch: Sequence[Prepared]) -> list[list["PredictedNode"]]:
-        """Return the nodes of each prepared frame."""
 
 
 @dataclass(frozen=True)
@@ -54,38 +38,6 @@ class Recipe:
     spec: Spec  # how the bundle wants its input
     cine_frames: int  # frames of one cine that are analysed, evenly spread
     tracking_root: str  # what tracking UIDs rest on: node id and study
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """One node on one frame."""
-
-    node: "PredictedNode"
-    shape: Shape
-    frame_number: int
-
-    @property
-    def row(self) -> int:
-        return self.node.row
-
-    @property
-    def column(self) -> int:
-        return self.node.column
-
-    @property
-    def mask(self) -> NDArray[np.bool_]:
-        return self.node.mask
-
-
-@dataclass
-class _Reading:
-    """What is gathered while one image is read."""
-
-    frames: list[int] = field(default_factory=list)  # 1-based, analysed
-    seen: list[list[list[_Seen]]] = field(default_factory=list)  # by panel, by analysed frame
-    exclusions: list[Exclusion] = field(default_factory=list)
-    most_colour: float = 0.0  # greatest share of a panel that was filled
-    panels_left_out: bool = False  # a panel of a dual view was too colourful, the other was read
 
 
 def analyse(
@@ -163,7 +115,7 @@ def _read_image(
     panels = find_panels(image, indices[len(indices) // 2])
     if isinstance(panels, Reason):
         return None, [], [Exclusion(image.sop_instance_uid, None, panels)]
-    reading = _read_frames(image, indices, panels, predictor, recipe, progress)
+    reading = read_frames(image, indices, panels, predictor, recipe.spec, progress)
     if not reading.frames:
         # one exclusion for the image says as much as one a frame
         reason = reading.exclusions[0].reason
@@ -194,87 +146,7 @@ def evenly(count: int, most: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, count - 1, most)})
 
 
-@dataclass(frozen=True)
-class _Waiting:
-    """One panel of one frame on its way through the model."""
-
-    position: int  # among the analysed frames
-    panel: int
-    frame_number: int
-    prepared: Prepared
-    grey: NDArray[np.uint8]  # the whole frame, overlay filled
-
-
-def _read_frames(
-    image: Image,
-    indices: Sequence[int],
-    panels: Sequence[Panel],
-    predictor: Predicting,
-    recipe: Recipe,
-    progress: Callable[[], None],
-) -> _Reading:
-    reading = _Reading(seen=[[] for _ in panels])
-    waiting: list[_Waiting] = []
-    for index in indices:
-        progress()
-        reason = _take(image, index, panels, recipe, reading, waiting)
-        if reason is not None:
-            number = index + 1 if image.frame_count > 1 else None
-            reading.exclusions.append(Exclusion(image.sop_instance_uid, number, reason))
-        if len(waiting) >= _BATCH:
-            _predict(waiting, panels, predictor, reading)
-    if waiting:
-        _predict(waiting, panels, predictor, reading)
-    return reading
-
-
-def _take(
-    image: Image,
-    index: int,
-    panels: Sequence[Panel],
-    recipe: Recipe,
-    reading: _Reading,
-    waiting: list[_Waiting],
-) -> Reason | None:
-    """Put the panels of a frame in line; return why none of them can be read."""
-    try:
-        frame = image.frame(index)
-    except FrameError as error:
-        return Reason(error.reason)
-    shares = [colour_fraction(frame, panel.box) for panel in panels]
-    readable = [number for number, share in enumerate(shares) if share <= _COLOUR_LIMIT]
-    if not readable:
-        return Reason.COLOUR_OVERLAY
-    reading.most_colour = max(reading.most_colour, *(shares[number] for number in readable))
-    reading.panels_left_out |= len(readable) < len(panels)
-    grey = grey_without_overlay(frame)
-    for number in range(len(panels)):
-        reading.seen[number].append([])
-    for number in readable:
-        prepared = prepare(frame, panels[number].box, recipe.spec)
-        waiting.append(_Waiting(len(reading.frames), number, index + 1, prepared, grey))
-    reading.frames.append(index + 1)
-    return None
-
-
-def _predict(
-    waiting: list[_Waiting], panels: Sequence[Panel], predictor: Predicting, reading: _Reading
-) -> None:
-    answers = predictor.predict([item.prepared for item in waiting])
-    for item, nodes in zip(waiting, answers, strict=True):
-        spacing = _spacing(panels[item.panel].calibration)
-        reading.seen[item.panel][item.position] = [
-            _Seen(n, measure(n.mask, n.row, n.column, item.grey, spacing), item.frame_number)
-            for n in sorted(nodes, key=lambda n: (n.column, n.row))
-        ]
-    waiting.clear()
-
-
-def _spacing(calibration: Calibration | None) -> tuple[float, float] | None:
-    return (calibration.row_mm, calibration.column_mm) if calibration else None
-
-
-def _notes(image: Image, reading: _Reading) -> tuple[str, ...]:
+def _notes(image: Image, reading: Reading) -> tuple[str, ...]:
     notes = []
     if len(reading.frames) < image.frame_count:
         notes.append(f"{len(reading.frames)} of {image.frame_count} frames were read")
@@ -287,7 +159,7 @@ def _notes(image: Image, reading: _Reading) -> tuple[str, ...]:
 
 def _finding(
     image: Image,
-    views: Sequence[_Seen],
+    views: Sequence[Seen],
     number: int,
     ordinal: int,
     laterality: str | None,
