@@ -193,7 +193,7 @@ def test_a_peer_that_refuses_associations(tmp_path: Path) -> None:
     with (
         StoreScp(tmp_path / "in", options=["--refuse"]) as scp,
         # on a busy machine pynetdicom sees the closed connection before the reject
-        pytest.raises(PeerError, match="rejected|ended the association at once"),
+        pytest.raises(PeerError, match=r"rejected|ended the association at once"),
     ):
         store(remote(scp.port, "STORESCP"), [write(tmp_path, "1.2.1")])
 
