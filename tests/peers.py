@@ -4,6 +4,7 @@ Everything lives in a temporary folder and on ports that were free a moment ago.
 """
 
 import json
+import random
 import shutil
 import socket
 import subprocess
@@ -28,10 +29,22 @@ end
 """
 
 
+_given: set[int] = set()  # ports handed out: a stopped peer may want its own again
+
+
 def free_port() -> int:
-    """Return a loopback TCP port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
+    """Return a loopback port that nobody has, and that is handed out once.
+
+    It lies below the ports that the kernel gives to outgoing connections.
+    """
+    for _ in range(1000):
+        port = random.randrange(15000, 32000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port not in _given and probe.connect_ex(("127.0.0.1", port)):
+                _given.add(port)
+                return port
+    raise AssertionError("no free loopback port was found")
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0, what: str = "") -> None:
