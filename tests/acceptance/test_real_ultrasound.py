@@ -21,7 +21,7 @@ SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
 
 # storescu's switch to propose a transfer syntax first. DCMTK 3.6.7 does not know JPEG XL and
-# cannot read that file: our own SCU sends it.
+# cannot read that file: our own SCU sends it, and the file whose data set has no SOPInstanceUID.
 SWITCHES = {
     "1.2.840.10008.1.2": "-xi",
     "1.2.840.10008.1.2.1": "-xe",
@@ -48,16 +48,21 @@ class Loop:
 
 
 def renew_uids(source: Path, target: Path) -> tuple[str, str]:
-    """Copy a file under fresh UIDs, its pixels and transfer syntax as they are."""
+    """Copy a file under fresh UIDs, its pixels and transfer syntax as they are.
+
+    A data set that has no SOPInstanceUID gets none: only the file's meta group names the instance.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ds = pydicom.dcmread(source)
         ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
-        ds.SOPInstanceUID = generate_uid()
-        ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+        instance = generate_uid()
+        if "SOPInstanceUID" in ds:
+            ds.SOPInstanceUID = instance
+        ds.file_meta.MediaStorageSOPInstanceUID = instance
         ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
         ds.save_as(target, enforce_file_format=True)
-    return str(ds.StudyInstanceUID), str(ds.SOPInstanceUID)
+    return str(ds.StudyInstanceUID), str(instance)
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +82,9 @@ def loop(us_dicom: Path, tmp_path_factory: pytest.TempPathFactory) -> Loop:
     ):
         for name in EXPECTED:
             path = folder / "in" / name
-            syntax = str(read(path).file_meta.TransferSyntaxUID)
-            if syntax == JPEG_XL:
+            ds = read(path)
+            syntax = str(ds.file_meta.TransferSyntaxUID)
+            if syntax == JPEG_XL or "SOPInstanceUID" not in ds:
                 node.push([path], "US1")
             else:
                 peer = ("-aet", "US1", "-aec", "AXNODE", "127.0.0.1", node.port)
@@ -138,6 +144,19 @@ def test_every_file_that_pydicom_decodes_was_decoded(loop: Loop) -> None:
     for name, expected in EXPECTED.items():
         reasons = {e["reason"] for e in loop.summaries[name]["exclusions"]}
         assert bool(reasons & undecoded) != expected.decodes, name
+
+
+def test_nodes_were_outlined_somewhere_and_without_a_node_there_is_no_seg(loop: Loop) -> None:
+    outlined = {name for name, summary in loop.summaries.items() if summary["nodes"]}
+    assert outlined
+    for name, results in loop.results.items():
+        classes = {read(path).SOPClassUID for path in results}
+        assert (SEGMENTATION in classes) == (name in outlined), name
+
+
+def test_the_file_without_sop_instance_uid_was_pushed_without_one(us_dicom: Path) -> None:
+    without = [name for name in EXPECTED if "SOPInstanceUID" not in read(us_dicom / name)]
+    assert without == ["sonoque_phantom_anechoic_jpeg_rgb.dcm"]
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
