@@ -1,16 +1,23 @@
 """A loaded bundle that reads studies: what the analysing process holds, and ``axnode analyze``."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from daemon import answer
-from daemon.analysis import Analysis
+from daemon import answer, pictures
+from daemon.analysis import Analysis, Frame
 from daemon.pipeline import Recipe, analyse
+from dicom_io.frames import Image
 from model.bundle_file import Bundle
 from model.errors import DeviceError
 from model.runtime import Predictor
+
+
+def decode(places: Sequence[pictures.Place], inputs: Mapping[str, Path]) -> tuple[Frame, ...]:
+    """Decode frames once more; `inputs` has each source's file by SOP Instance UID."""
+    opened = {uid: Image.open(inputs[uid]) for uid, _ in places}
+    return tuple(Frame(uid, number, opened[uid].frame(number - 1)) for uid, number in places)
 
 
 @dataclass(frozen=True)
@@ -34,12 +41,16 @@ class Analyser:
 
     def analyse(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:
         """Answer a request of `daemon.worker`; see `daemon.answer` for its shape."""
+        inputs = [(uid, Path(path)) for uid, path in request["inputs"]]
         analysis = self.read(
-            [(uid, Path(path)) for uid, path in request["inputs"]],
+            inputs,
             cine_frames=request["cine_frames"],
             tracking_root=request["tracking_root"],
             progress=progress,
         )
+        if request["pictures"]:
+            frames = decode(pictures.to_send(analysis), dict(inputs))
+            analysis = replace(analysis, frames=frames)
         return answer.save(analysis, Path(request["masks"]))
 
     def read(

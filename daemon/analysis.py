@@ -2,7 +2,19 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dicom_io.findings import Exclusion, ImageRead, NodeFinding
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One source frame, decoded, for a picture."""
+
+    sop_instance_uid: str
+    frame_number: int  # 1-based
+    pixels: NDArray[np.uint8]  # (H, W, 3) RGB
 
 
 @dataclass(frozen=True)
@@ -12,3 +24,4 @@ class Analysis:
     images: tuple[ImageRead, ...]
     nodes: tuple[NodeFinding, ...]
     exclusions: tuple[Exclusion, ...]
+    frames: tuple[Frame, ...] = ()  # to draw on, where pictures are wanted

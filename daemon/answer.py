@@ -1,4 +1,4 @@
-"""The analysing process's answer: JSON, and bit-packed masks in an ``.npz`` beside it.
+"""The analysing process's answer: JSON, and bit-packed masks and frames in an ``.npz`` beside it.
 
 Nothing that comes out of that process is unpickled.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from daemon.analysis import Analysis
+from daemon.analysis import Analysis, Frame
 from dicom_io.findings import (
     Calibration,
     Exclusion,
@@ -52,12 +52,14 @@ def save(analysis: Analysis, masks: Path) -> dict[str, Any]:
                 "measurements": asdict(node.measurements),
             }
         )
+    arrays |= {f"f{number}": frame.pixels for number, frame in enumerate(analysis.frames)}
     with masks.open("wb") as file:
         np.savez(file, **arrays)
     return {
         "images": [asdict(image) for image in analysis.images],
         "nodes": nodes,
         "exclusions": [asdict(exclusion) for exclusion in analysis.exclusions],
+        "frames": [[frame.sop_instance_uid, frame.frame_number] for frame in analysis.frames],
     }
 
 
@@ -65,6 +67,9 @@ def load(values: dict[str, Any], masks: Path) -> Analysis:
     """Read back what `save` wrote."""
     with np.load(masks, allow_pickle=False) as arrays:
         nodes = tuple(_node(value, arrays) for value in values["nodes"])
+        frames = tuple(
+            Frame(uid, number, arrays[f"f{n}"]) for n, (uid, number) in enumerate(values["frames"])
+        )
     return Analysis(
         images=tuple(_image(value) for value in values["images"]),
         nodes=nodes,
@@ -72,6 +77,7 @@ def load(values: dict[str, Any], masks: Path) -> Analysis:
             Exclusion(v["sop_instance_uid"], v["frame_number"], Reason(v["reason"]))
             for v in values["exclusions"]
         ),
+        frames=frames,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -28,6 +29,14 @@ AETitle = Annotated[
 ]
 """An application entity title: PS3.5 6.2, VR AE."""
 Port = Annotated[int, Field(ge=0, le=65535)]
+Pictures = Annotated[
+    Literal["off", "auto", "on"],
+    BeforeValidator(lambda value: {True: "on", False: "off"}.get(value, value)),
+]
+"""Whether contours are sent as pictures too; auto: to destinations that refuse or do not draw SEG.
+
+``true`` and ``false`` mean on and off.
+"""
 
 
 class _Table(BaseModel):
@@ -78,6 +87,7 @@ class Destination(_Table):
     host: str
     port: Annotated[int, Field(ge=1, le=65535)]
     storage_commitment: bool = False
+    draws_seg: bool = True  # false: its viewer does not, and `auto` sends pictures
 
 
 class Study(_Table):
@@ -104,9 +114,11 @@ class Results(_Table):
 
     seg: bool = True
     sr: bool = True
-    presentation_state: bool = False
-    secondary_capture: Literal["off", "auto", "on"] = "auto"
+    presentation_state: Pictures = "off"
+    secondary_capture: Pictures = "auto"
     seg_geometry: Literal["viewer", "strict", "volume"] = "viewer"
+    seg_empty_frames: bool = False  # frames that were read and show no node are stored too
+    seg_compression: Literal["none", "deflated"] = "none"
     sr_class: Literal["comprehensive", "comprehensive_3d"] = "comprehensive"
 
 
@@ -258,17 +270,10 @@ def _check(config: Config) -> None:
                 f"configuration: destinations.{index}.storage_commitment: "
                 "not available in this version; leave it out"
             )
-    if not config.results.seg and not config.results.sr:
+    results = config.results
+    pictures = (results.presentation_state, results.secondary_capture)
+    if not results.seg and not results.sr and "on" not in pictures:
         raise ConfigError(
             "configuration: results: seg and sr are both off, so nothing would ever be delivered; "
             "turn one on"
-        )
-    if config.results.presentation_state:
-        raise ConfigError(
-            "configuration: results.presentation_state: not available in this version; leave it out"
-        )
-    if config.results.secondary_capture == "on":
-        raise ConfigError(
-            'configuration: results.secondary_capture: "on" is not available in this version; '
-            "leave it out"
         )

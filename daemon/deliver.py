@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, or_, select, update
 
-from daemon import schema
+from daemon import fallback, schema
 from daemon.clock import Clock
 from daemon.config import Destination
 from daemon.database import Database
@@ -152,10 +152,13 @@ class Deliverer:
                 .values(detail=detail, due_us=now + self._policy.wait_us(attempts), **values)
             )
             return
+        when = None
         if verdict is Verdict.DELIVERED:
             state, when = DeliveryState.DELIVERED, now
+        elif outcome is Outcome.UNSUPPORTED and fallback.queue(connection, item.delivery_id, now):
+            state = DeliveryState.REPLACED
         else:
-            state, when = DeliveryState.PARKED, None
+            state = DeliveryState.PARKED
         move_delivery(connection, item.delivery_id, state, detail, now, delivered_us=when, **values)
         settle_study(connection, item.study_id, now)
 

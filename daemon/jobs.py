@@ -167,14 +167,15 @@ def finish(
     connection: Connection,
     job: Job,
     built: Sequence[StoredObject],
-    destinations: Sequence[str],
+    destinations: Callable[[str], Sequence[str]],
     summary: dict[str, Any],
     not_evaluable: tuple[str, str] | None,
     now_us: int,
 ) -> None:
     """Record the results and queue their deliveries, in the transaction that ends the job.
 
-    `not_evaluable` is the reason's code and words, where there is one.
+    `destinations` names, by an object's role, where it goes at once. `not_evaluable` is the
+    reason's code and words, where there is one.
     """
     _held(connection, job)
     move_analysis(
@@ -200,7 +201,7 @@ def finish(
                 size=item.size,
             )
         )
-        for name in destinations:
+        for name in destinations(item.role):
             connection.execute(
                 insert(schema.deliveries).values(
                     object_id=result.inserted_primary_key[0],  # type: ignore[index]

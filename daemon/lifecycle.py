@@ -38,6 +38,7 @@ class DeliveryState(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
     PARKED = "parked"
+    REPLACED = "replaced"  # a SEG that the destination refuses: pictures go in its place
     DROPPED = "dropped"  # given up by a person: its destination is gone
 
 
@@ -68,9 +69,10 @@ ANALYSIS: Mapping[AnalysisState, frozenset[AnalysisState]] = {
 }
 
 DELIVERY: Mapping[DeliveryState, frozenset[DeliveryState]] = {
-    _D.PENDING: frozenset({_D.DELIVERED, _D.PARKED}),
+    _D.PENDING: frozenset({_D.DELIVERED, _D.PARKED, _D.REPLACED}),
     _D.DELIVERED: frozenset(),
     _D.PARKED: frozenset({_D.PENDING, _D.DROPPED}),
+    _D.REPLACED: frozenset(),
     _D.DROPPED: frozenset(),
 }
 

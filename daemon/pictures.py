@@ -1,51 +1,59 @@
-"""Overlay pictures of a study's findings, one a source image."""
+"""Pictures of a study's findings: which frames are shown, and what is drawn on each.
 
-from collections.abc import Mapping
+Frames come decoded: the service draws, only the analysing process runs decoders.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 
+from PIL.Image import Image as Picture
+
+from daemon.analysis import Analysis, Frame
 from daemon.overlay import Outline, draw
-from dicom_io.findings import NodeFinding, StudyFindings
-from dicom_io.frames import Image
+from dicom_io.findings import ImageRead, NodeFinding, StudyFindings
 
 _SIDES = {"R": "right", "L": "left", None: "side unknown"}
+Place = tuple[str, int]  # SOP Instance UID, 1-based frame number
 
 
-def save(findings: StudyFindings, sources: Mapping[str, Path], out: Path) -> list[Path]:
-    """Write a PNG of every image that was read: of a cine, the frame that shows most.
+def key_frames(nodes: Sequence[NodeFinding]) -> tuple[Place, ...]:
+    """Return the frames on which nodes were measured, each once, in the nodes' order."""
+    views = (node.views[node.key_view] for node in nodes)
+    return tuple(dict.fromkeys((view.sop_instance_uid, view.frame_number) for view in views))
 
-    Parameters
-    ----------
-    sources
-        File of each source image, by SOP Instance UID.
-    out
-        Folder for the pictures; file names are numbers, never identifiers.
+
+def to_send(analysis: Analysis) -> tuple[Place, ...]:
+    """Return the frames of the pictures for a PACS: where no node was found, the first image.
+
+    A viewer without SEG and SR then shows at least that the study was read.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for number, image in enumerate(findings.images, 1):
-        nodes = [
-            node
-            for node in findings.nodes
-            if node.views[0].sop_instance_uid == image.sop_instance_uid
-        ]
-        shown = _frame_to_show(nodes) or image.frame_numbers[len(image.frame_numbers) // 2]
-        source = Image.open(sources[image.sop_instance_uid])
-        picture = draw(
-            source.frame(shown - 1),
-            [outline for node in nodes for outline in _outlines(node, shown)],
-            _footer(findings, image.laterality, shown, source.frame_count, len(nodes)),
-        )
-        path = out / f"image-{number:02d}.png"
-        picture.save(path)
-        written.append(path)
-    return written
+    return key_frames(analysis.nodes) or tuple(_middle(image) for image in analysis.images[:1])
 
 
-def _frame_to_show(nodes: list[NodeFinding]) -> int | None:
-    if not nodes:
-        return None
-    largest = max(nodes, key=lambda node: node.measurements.area)
-    return largest.views[largest.key_view].frame_number
+def to_save(analysis: Analysis) -> tuple[Place, ...]:
+    """Return the frames of the pictures for a folder: every image has one at least."""
+    found = {
+        uid: list(places)
+        for uid, places in groupby(key_frames(analysis.nodes), key=lambda place: place[0])
+    }
+    return tuple(
+        place
+        for image in analysis.images
+        for place in found.get(image.sop_instance_uid, [_middle(image)])
+    )
+
+
+def _middle(image: ImageRead) -> Place:
+    return image.sop_instance_uid, image.frame_numbers[len(image.frame_numbers) // 2]
+
+
+def picture(findings: StudyFindings, frame: Frame) -> Picture:
+    """Return a frame with every node on it drawn, and a footer with what it says."""
+    (image,) = (i for i in findings.images if i.sop_instance_uid == frame.sop_instance_uid)
+    nodes = [n for n in findings.nodes if n.views[0].sop_instance_uid == frame.sop_instance_uid]
+    outlines = [outline for node in nodes for outline in _outlines(node, frame.frame_number)]
+    return draw(frame.pixels, outlines, _footer(findings, image, frame.frame_number, len(nodes)))
 
 
 def _outlines(node: NodeFinding, frame_number: int) -> list[Outline]:
@@ -59,16 +67,30 @@ def _outlines(node: NodeFinding, frame_number: int) -> list[Outline]:
     ]
 
 
-def _footer(
-    findings: StudyFindings, laterality: str | None, shown: int, frames: int, nodes: int
-) -> str:
+def _footer(findings: StudyFindings, image: ImageRead, shown: int, nodes: int) -> str:
     kind = (
-        "DEMONSTRATION bundle, not for clinical use. " if findings.algorithm.demonstration else ""
+        "DEMONSTRATION bundle, not for clinical use. "
+        if findings.algorithm.demonstration
+        else "Research use only, not for diagnosis. "
     )
-    which = f", frame {shown} of {frames}" if frames > 1 else ""
+    which = f", frame {shown}" if max(image.frame_numbers) > 1 else ""
     found = f"{nodes} lymph node{'s' * (nodes != 1)} segmented" if nodes else "none segmented"
+    words = f"{kind}{_SIDES[image.laterality]}{which}: {found}."
+    if not nodes:
+        return f"{words} This is no negative finding."
+    point = findings.operating_point
     return (
-        f"{kind}{_SIDES[laterality]}{which}: {found}. "
-        f"Number beside a node: AI score 0..1; operating point {findings.operating_point.name} "
-        f"= {findings.operating_point.threshold:.2f}."
+        f"{words} Number beside a node: AI score 0..1; operating point {point.name} "
+        f"= {point.threshold:.2f}."
     )
+
+
+def save(findings: StudyFindings, frames: Sequence[Frame], out: Path) -> list[Path]:
+    """Write the pictures as PNG files below `out`; their names are numbers, never identifiers."""
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, frame in enumerate(frames, 1):
+        path = out / f"image-{number:02d}.png"
+        picture(findings, frame).save(path)
+        written.append(path)
+    return written

@@ -28,6 +28,8 @@ def resting_state(connection: Connection, study_id: int) -> tuple[StudyState, st
     ending = StudyState.NOT_EVALUABLE if analysis.not_evaluable else StudyState.DELIVERED
     if delivered := counts.get(DeliveryState.DELIVERED):
         where = f"{delivered} deliveries confirmed"
+        if counts.get(DeliveryState.REPLACED):
+            where += ", pictures in place of a SEG that was refused"
     elif counts.get(DeliveryState.DROPPED):
         where = "deliveries were given up by hand"
     else:

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from daemon import identity, pictures
-from daemon.analyser import Analyser
+from daemon.analyser import Analyser, decode
+from daemon.build import build_objects
+from daemon.config import Results
 from daemon.reading import reader
 from daemon.summary import summarise
 from dicom_io import render
-from dicom_io.results import ResultSettings, build
 from model.bundle_file import SHIPPED
 
 _CINE_FRAMES = 30
@@ -44,10 +45,11 @@ class Standalone:
         )
         findings = self._reader.findings(study_uid, 1, analysis)
         now = datetime.now().astimezone()
-        built = build(
+        built = build_objects(
             findings,
-            [path for _, path in inputs],
-            ResultSettings(),
+            inputs,
+            (),
+            Results(secondary_capture="off"),
             lambda role, ordinal: identity.uid(
                 study_uid, self._analyser.bundle.digest, now.isoformat(), role, ordinal
             ),
@@ -62,7 +64,8 @@ class Standalone:
             if item.role == "sr":
                 (out / "report.html").write_text(render.html(item.data), encoding="utf-8")
                 (out / "report.txt").write_text(render.text(item.data), encoding="utf-8")
-        drawn = pictures.save(findings, dict(inputs), out)
+        frames = decode(pictures.to_save(analysis), dict(inputs))
+        drawn = pictures.save(findings, frames, out)
         return {
             "study_uid": study_uid,
             **summarise(findings),

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from daemon import answer, identity, jobs
-from daemon.analysis import Analysis
+from daemon import answer, fallback, identity, jobs
+from daemon.analysis import Analysis, Frame
+from daemon.build import build_objects
 from daemon.child import Child
 from daemon.clock import Clock, seconds
 from daemon.config import Config
@@ -25,7 +26,6 @@ from daemon.spool import Spool
 from daemon.summary import summarise
 from dicom_io.errors import DicomIOError, ObjectError
 from dicom_io.findings import StudyFindings
-from dicom_io.results import ResultSettings, build
 
 log = logging.getLogger(__name__)
 _DISK = (
@@ -131,6 +131,7 @@ class Worker:
                     "masks": str(masks),
                     "cine_frames": self._config.study.cine_frames,
                     "tracking_root": f"{self._reader.node_id}/{job.study_uid}",
+                    "pictures": self._config.results.secondary_capture != "off",
                 }
             )
             analysis = _loaded(values, masks)
@@ -139,18 +140,16 @@ class Worker:
         findings = self._reader.findings(
             job.study_uid, job.version, analysis, job.predecessors, job.replaces
         )
-        return findings, self._build(job, findings, paths)
+        inputs = list(zip(job.uids, paths, strict=True))
+        return findings, self._build(job, findings, inputs, analysis.frames)
 
     def _build(
-        self, job: Job, findings: StudyFindings, paths: Sequence[Path]
+        self,
+        job: Job,
+        findings: StudyFindings,
+        inputs: Sequence[tuple[str, Path]],
+        frames: Sequence[Frame],
     ) -> list[StoredObject]:
-        results = self._config.results
-        settings = ResultSettings(
-            seg=results.seg,
-            sr=results.sr,
-            seg_geometry=results.seg_geometry,
-            sr_class=results.sr_class,
-        )
         root = (
             self._database.database_id,
             job.study_uid,
@@ -159,10 +158,11 @@ class Worker:
             self._reader.bundle.digest,
             self._recipe_digest,
         )
-        built = build(
+        built = build_objects(
             findings,
-            paths,
-            settings,
+            inputs,
+            frames,
+            self._config.results,
             # the attempt is part of it: bytes that were lost are never rebuilt under one UID
             lambda role, ordinal: identity.uid(*root, job.fence, role, ordinal),
             datetime.fromtimestamp(self._clock() / 1e6, tz=UTC).astimezone(),
@@ -182,13 +182,12 @@ class Worker:
 
     def _finish(self, job: Job, findings: StudyFindings, built: list[StoredObject]) -> None:
         reason = findings.not_evaluable
-        destinations = [destination.name for destination in self._config.destinations]
         self._database.write(
             lambda c: jobs.finish(
                 c,
                 job,
                 built,
-                destinations,
+                lambda role: fallback.destinations_for(role, self._config),
                 summarise(findings),
                 (reason.value, reason.words) if reason else None,
                 self._clock(),

@@ -8,16 +8,19 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from dicom_io import context, part10, validate
 from dicom_io.context import Source, Stamp
+from dicom_io.deflate import deflate
 from dicom_io.errors import ObjectError
 from dicom_io.findings import NodeFinding, StudyFindings
 from dicom_io.seg import Geometry, segmentation
 from dicom_io.sr import SrClass, report
 
 UidMaker = Callable[[str, int], str]
+SEG_SYNTAXES = {"none": ExplicitVRLittleEndian, "deflated": DeflatedExplicitVRLittleEndian}
+"""Transfer syntax of a SEG by its compression: of one-bit pixels nothing better is read widely."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,15 @@ class ResultSettings:
     seg: bool = True
     sr: bool = True
     seg_geometry: str = Geometry.VIEWER.value  # "viewer", "strict" or "volume"
+    seg_empty_frames: bool = False  # frames that were read and show no node are stored too
+    seg_compression: str = "none"  # or "deflated"; both lossless
     sr_class: str = SrClass.COMPREHENSIVE.value  # "comprehensive" or "comprehensive_3d"
 
     def __post_init__(self) -> None:
         Geometry(self.seg_geometry)
         SrClass(self.sr_class)
+        if self.seg_compression not in SEG_SYNTAXES:
+            raise ValueError(f"{self.seg_compression!r} is no compression of a SEG")
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class BuiltObject:
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
-    data: bytes  # the whole Part 10 file, Explicit VR Little Endian
+    data: bytes  # the whole Part 10 file, in Explicit VR Little Endian unless it is deflated
 
 
 def build(
@@ -84,7 +91,10 @@ def build(
     sources = _read(source_paths, findings)
     when = context.stamp(now, sources[0])
     segs = _segmentations(findings, sources, settings, uid, when) if settings.seg else []
-    built = [finish("seg", n, ds, sources[0], findings, sources) for n, ds in enumerate(segs)]
+    syntax = SEG_SYNTAXES[settings.seg_compression]
+    built = [
+        finish("seg", n, ds, sources[0], findings, sources, syntax) for n, ds in enumerate(segs)
+    ]
     if settings.sr:
         ds = _report(findings, sources, segs, settings, uid, when)
         built.append(finish("sr", 0, ds, sources[0], findings, sources))
@@ -121,6 +131,7 @@ def _segmentations(
             _seg_uids(uid, ordinal),
             when,
             ordinal,
+            empty_frames=settings.seg_empty_frames,
         )
         for ordinal, (key, nodes) in enumerate(groups.items())
     ]
@@ -166,9 +177,10 @@ def finish(
     patient: Source,
     findings: StudyFindings,
     sources: Sequence[Source],
+    syntax: UID = ExplicitVRLittleEndian,
 ) -> BuiltObject:
     """Return the object's checked bytes, with the patient and study of one source."""
-    data = serialise(ds, patient)
+    data = serialise(ds, patient, syntax)
     validate.check(data, findings, sources)
     return BuiltObject(
         role,
@@ -180,7 +192,7 @@ def finish(
     )
 
 
-def serialise(ds: Dataset, patient: Source) -> bytes:
+def serialise(ds: Dataset, patient: Source, syntax: UID = ExplicitVRLittleEndian) -> bytes:
     """Return a Part 10 file of `ds` with the patient and study of `patient`, byte for byte.
 
     The raw elements go in last and are not looked at again: pydicom would decode them.
@@ -197,5 +209,5 @@ def serialise(ds: Dataset, patient: Source) -> bytes:
             whole[keyword] = context.raw_element(keyword, value)
     body = io.BytesIO()
     dcmwrite(body, whole, implicit_vr=False, little_endian=True)
-    head = part10.header(ds.SOPClassUID, ds.SOPInstanceUID, ExplicitVRLittleEndian)
-    return head + body.getvalue()
+    data = deflate(body.getvalue()) if syntax.is_deflated else body.getvalue()
+    return part10.header(ds.SOPClassUID, ds.SOPInstanceUID, syntax) + data

@@ -1,8 +1,9 @@
 """Sending: C-ECHO and C-STORE to other nodes, bytes as they lie on disk."""
 
 import queue
+import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ from pynetdicom import _config
 from pynetdicom.presentation import build_context
 
 from dicom_io import syntaxes
+from dicom_io.deflate import DEFLATED, inflated
 from dicom_io.errors import DicomIOError, PeerError
 from dicom_io.line import Line, Remote
 from dicom_io.part10 import FileMeta, split
@@ -54,7 +56,7 @@ _STATUSES = (
     (0x0110, 0x0110, Outcome.TRANSIENT, "the peer failed to process the object"),
     (0x0111, 0x0111, Outcome.WARNING, "the peer had the object already"),
     (0x0116, 0x0116, Outcome.WARNING, "stored with a warning"),
-    (0x0122, 0x0122, Outcome.PERMANENT, "the peer does not support the SOP class"),
+    (0x0122, 0x0122, Outcome.UNSUPPORTED, "the peer does not support the SOP class"),
     (0x0124, 0x0124, Outcome.PERMANENT, "the peer does not allow us to store"),
     (0x0210, 0x0210, Outcome.TRANSIENT, "the peer took the message for a repetition"),
     (0x0213, 0x0213, Outcome.TRANSIENT, "the peer is out of resources"),
@@ -157,10 +159,10 @@ class _Batch:
 
     def add(self, number: int, path: Path, meta: FileMeta) -> bool:
         """Take a file, unless its presentation context has no room any more."""
-        pair = (meta.sop_class_uid, meta.transfer_syntax_uid)
-        if pair not in self._pairs and len(self._pairs) >= MAX_CONTEXTS:
+        pairs = self._pairs | dict.fromkeys(_pairs(meta))
+        if len(pairs) > MAX_CONTEXTS:
             return False
-        self._pairs[pair] = None
+        self._pairs = pairs
         self._files[number] = (path, meta)
         return True
 
@@ -186,15 +188,24 @@ class _Batch:
         accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in assoc.accepted_contexts}
         alive = assoc.is_established
         for number, (path, meta) in list(self._files.items()):
-            if (meta.sop_class_uid, meta.transfer_syntax_uid) not in accepted:
+            pair = next((pair for pair in _pairs(meta) if pair in accepted), None)
+            if pair is None:
                 self._results.put((number, _unsupported(path, meta)))
             elif alive:
-                result = _send(assoc, path, number % 0xFFFF + 1)
+                send = _send if pair[1] == meta.transfer_syntax_uid else _send_inflated
+                result = send(assoc, path, number % 0xFFFF + 1)
                 # pynetdicom calls a lost association established for a moment, and a second
                 # send in that moment would wait for an answer that nobody sends
                 alive = result is not None
                 if result is not None:
                     self._results.put((number, result))
+
+
+def _pairs(meta: FileMeta) -> list[tuple[str, str]]:
+    """Return the SOP class with each transfer syntax in which a file may go, the best first."""
+    own = (meta.sop_class_uid, meta.transfer_syntax_uid)
+    plain = (meta.sop_class_uid, syntaxes.EXPLICIT_LITTLE)
+    return [own, plain] if meta.transfer_syntax_uid == DEFLATED else [own]
 
 
 def _unsupported(path: Path, meta: FileMeta) -> StoreResult:
@@ -203,7 +214,7 @@ def _unsupported(path: Path, meta: FileMeta) -> StoreResult:
 
 
 def _send(assoc: Any, path: Path, message_id: int) -> StoreResult | None:
-    """Send one file; None if there was no answer."""
+    """Send one file as it lies; None if there was no answer."""
     try:
         status = getattr(assoc.send_c_store(path, msg_id=message_id), "Status", None)
     except _FILE_ERRORS as error:
@@ -215,3 +226,15 @@ def _send(assoc: Any, path: Path, message_id: int) -> StoreResult | None:
         return None
     outcome, detail = classify(int(status))
     return StoreResult(path, outcome, int(status), detail)
+
+
+def _send_inflated(assoc: Any, path: Path, message_id: int) -> StoreResult | None:
+    """Send a deflated file to a peer that takes its SOP class only uncompressed."""
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as copy:
+        try:
+            copy.write(inflated(path))
+            copy.flush()
+        except (DicomIOError, OSError) as error:
+            return StoreResult(path, Outcome.PERMANENT, None, f"not sent: {error}")
+        result = _send(assoc, Path(copy.name), message_id)
+    return result and replace(result, path=path)

@@ -55,6 +55,8 @@ def segmentation(
     uids: dict[str, str],
     when: Stamp,
     ordinal: int,
+    *,
+    empty_frames: bool = False,
 ) -> Dataset:
     """Return one SEG without its patient and study elements.
 
@@ -66,8 +68,11 @@ def segmentation(
         Images of one series, all of one size, all stills or all cines.
     uids
         `instance`, `series`, `dimensions` and `frame_of_reference`.
+    empty_frames
+        Keep the frames that were read and show nothing of a segment.
     """
-    frames = frames_of(nodes, sources)
+    read = {image.sop_instance_uid: image.frame_numbers for image in findings.images}
+    frames = frames_of(nodes, sources, read if empty_frames else None)
     ds = Dataset()
     described = {
         "SOPClassUID": SegmentationStorage,

@@ -1,6 +1,6 @@
 """The frames of a segmentation: which source frame each one shows, and its packed bits."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -22,22 +22,32 @@ class SegFrame:
     source: Source
     frame_number: int  # 1-based frame of the source
     position: int  # 1-based rank of the source frame among those that the SEG shows
-    views: tuple[NodeView, ...]  # what is drawn on it; several parts of one node are joined
+    views: tuple[NodeView, ...]  # what is drawn on it, in parts that are joined; none: empty
 
 
-def frames_of(nodes: Sequence[NodeFinding], sources: Sequence[Source]) -> tuple[SegFrame, ...]:
-    """Return the frames that show any pixel, by segment and then by place in the series."""
+def frames_of(
+    nodes: Sequence[NodeFinding],
+    sources: Sequence[Source],
+    kept: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[SegFrame, ...]:
+    """Return the stored frames, by segment and then by place in the series.
+
+    Parameters
+    ----------
+    kept
+        Frame numbers per SOP Instance UID that every segment has though they may be empty; None:
+        only frames that show any pixel.
+    """
     by_uid = {source.sop_instance_uid: source for source in sources}
     order = {source.sop_instance_uid: index for index, source in enumerate(sources)}
     drawn = [_by_frame(node) for node in nodes]
-    places = sorted(
-        {key for views in drawn for key in views}, key=lambda key: (order[key[0]], key[1])
-    )
+    always = {(uid, number) for uid in by_uid for number in (kept or {}).get(uid, ())}
+    places = sorted(always.union(*drawn), key=lambda key: (order[key[0]], key[1]))
     rank = {key: position for position, key in enumerate(places, 1)}
     return tuple(
-        SegFrame(segment, by_uid[key[0]], key[1], rank[key], tuple(views[key]))
+        SegFrame(segment, by_uid[key[0]], key[1], rank[key], tuple(views.get(key, ())))
         for segment, views in enumerate(drawn, 1)
-        for key in sorted(views, key=rank.__getitem__)
+        for key in sorted(always.union(views), key=rank.__getitem__)
     )
 
 

@@ -1,7 +1,7 @@
 """A service's rows, files and settings, made small for the tests of `daemon`."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -128,7 +128,13 @@ class Rows:
         """End a job with these results."""
         self.database.write(
             lambda c: jobs.finish(
-                c, job, objects, destinations, {"nodes": []}, not_evaluable, self.clock()
+                c,
+                job,
+                objects,
+                lambda role: destinations,
+                {"nodes": []},
+                not_evaluable,
+                self.clock(),
             )
         )
 
@@ -149,11 +155,22 @@ class Rows:
         study: str = STUDY,
     ) -> list[StoredObject]:
         """Bring a study to its deliveries; return its objects, whose bytes lie in `objects`."""
+        built = [stored(n, objects, study) for n in range(count)]
+        self.deliver(built, lambda role: destinations, study)
+        return built
+
+    def deliver(
+        self,
+        built: Sequence[StoredObject],
+        destinations: Callable[[str], Sequence[str]],
+        study: str = STUDY,
+    ) -> None:
+        """Bring a study to the deliveries of these objects, by their role."""
         self.queued(f"{study}.1", study)
         job = self.claimed()
-        built = [stored(n, objects, study) for n in range(count)]
-        self.finish(job, built, destinations)
-        return built
+        self.database.write(
+            lambda c: jobs.finish(c, job, built, destinations, {}, None, self.clock())
+        )
 
     def all(self, table: Table) -> Sequence[Any]:
         """Return every committed row of a table, by id."""
@@ -174,12 +191,14 @@ class Rows:
         return [row.action for row in self.all(schema.events) if row.entity == entity]
 
 
-def stored(number: int, objects: Spool | None = None, study: str = STUDY) -> StoredObject:
-    """Return a report as a stored object, its bytes in `objects` where that is given."""
+def stored(
+    number: int, objects: Spool | None = None, study: str = STUDY, role: str = "sr"
+) -> StoredObject:
+    """Return an object as stored, its bytes in `objects` where that is given."""
     data = f"object {number} of {study}".encode()
     digest = objects.put(data) if objects else hashlib.sha256(data).hexdigest()
     return StoredObject(
-        role="sr",
+        role=role,
         ordinal=number,
         sop_class_uid=SR,
         sop_instance_uid=identity.uid(study, "sr", number),

@@ -28,6 +28,18 @@ function OnStoredInstance(instanceId, tags, metadata, origin)
 end
 """
 
+_STORESCP_CONFIG = """
+[[TransferSyntaxes]]
+[Uncompressed]
+TransferSyntax1 = LocalEndianExplicit
+TransferSyntax2 = LittleEndianImplicit
+[[PresentationContexts]]
+[Classes]
+{}
+[[Profiles]]
+[Profile]
+PresentationContexts = Classes
+"""
 
 _given: set[int] = set()  # ports handed out: a stopped peer may want its own again
 
@@ -295,14 +307,15 @@ class StoreScp:
     options: Sequence[str] = ()
     ae_title: str = "STORESCP"
     port: int = field(default_factory=free_port)
+    only: Sequence[str] = ()  # the SOP classes that it takes, uncompressed; none named: all
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         command = [
             system_tool("storescp"),
             *("--output-directory", str(self.folder), "--aetitle", self.ae_title),
-            # every transfer syntax, and the bytes as they came
-            *("--accept-all", "--bit-preserving", *self.options),
+            # the bytes as they came
+            *(*self._accepted(), "--bit-preserving", *self.options),
             str(self.port),
         ]
         self._process = _Process(command, self.folder.parent / f"{self.port}.log", self.folder)
@@ -316,6 +329,18 @@ class StoreScp:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _accepted(self) -> list[str]:
+        """Return what makes it take every transfer syntax, or only the classes named."""
+        if not self.only:
+            return ["--accept-all"]
+        classes = (
+            f"PresentationContext{number} = {uid}\\Uncompressed\n"
+            for number, uid in enumerate(self.only, 1)
+        )
+        config = self.folder.parent / f"{self.port}.cfg"
+        config.write_text(_STORESCP_CONFIG.format("".join(classes)))
+        return ["--config-file", str(config), "Profile"]
 
     def stop(self) -> None:
         """Stop receiving."""

@@ -15,6 +15,7 @@ import pytest
 from pynetdicom import AE, evt
 
 from dicom_io.acceptor import Limits, Rejection
+from dicom_io.deflate import DEFLATED, deflate
 from dicom_io.errors import PeerError, StoreRefused
 from dicom_io.part10 import header
 from dicom_io.scu import Outcome, Remote, StoreResult, echo, store
@@ -244,6 +245,46 @@ def test_a_class_that_the_peer_does_not_take_is_unsupported(tmp_path: Path) -> N
     ]
     assert [r.outcome for r in alone] == [Outcome.UNSUPPORTED]
     assert "Segmentation" in results[0].detail
+
+
+def deflated(folder: Path, instance: str) -> tuple[Path, bytes]:
+    """Write a deflated file; return it, and the same in Explicit VR Little Endian."""
+    body = wire.dataset(wire.EXPLICIT, instance=instance, sop_class=wire.US_IMAGE, pixels=bytes(99))
+    path = folder / instance
+    path.write_bytes(header(wire.US_IMAGE, instance, DEFLATED) + deflate(body))
+    return path, body
+
+
+def test_a_deflated_file_goes_deflated_where_the_peer_takes_it(tmp_path: Path) -> None:
+    path, _ = deflated(tmp_path, "1.2.1")
+    with StoreScp(tmp_path / "in") as scp:
+        (result,) = store(remote(scp.port, "STORESCP"), [path])
+        (received,) = [pydicom.dcmread(file) for file in scp.files()]
+    assert result.outcome is Outcome.STORED
+    assert received.file_meta.TransferSyntaxUID == DEFLATED
+    assert received == pydicom.dcmread(path)
+
+
+def test_a_deflated_file_goes_uncompressed_where_the_peer_does_not(tmp_path: Path) -> None:
+    """Our own acceptor refuses deflated data sets, as some archives do."""
+    path, body = deflated(tmp_path, "1.2.1")
+    handler = RecordingHandler()
+    with accepting(handler) as node:
+        (result,) = store(remote(node.port), [path])
+    assert (result.outcome, result.path) == (Outcome.STORED, path)
+    assert handler.stored[0].request.transfer_syntax_uid == wire.EXPLICIT
+    assert bytes(handler.stored[0].data) == body
+
+
+def test_a_damaged_deflated_file_is_not_sent(tmp_path: Path) -> None:
+    path = tmp_path / "1.2.1"
+    path.write_bytes(header(wire.US_IMAGE, "1.2.1", DEFLATED) + b"\xff" * 64)
+    handler = RecordingHandler()
+    with accepting(handler) as node:
+        (result,) = store(remote(node.port), [path])
+    assert result.outcome is Outcome.PERMANENT
+    assert "damaged" in result.detail
+    assert handler.stored == []
 
 
 def test_what_is_no_dicom_file_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from daemon import answer
-from daemon.analysis import Analysis
+from daemon.analysis import Analysis, Frame
 from daemon.errors import AttemptFailed
 from dicom_io.findings import (
     Calibration,
@@ -50,6 +50,10 @@ ANALYSIS = Analysis(
     exclusions=(
         Exclusion("1.2.3.1", 2, Reason.COLOUR_OVERLAY),
         Exclusion("1.2.3.3", None, Reason.UNDECODABLE),
+    ),
+    frames=(
+        Frame("1.2.3.1", 4, np.arange(2 * 5 * 3, dtype=np.uint8).reshape(2, 5, 3)),
+        Frame("1.2.3.2", 1, np.full((3, 1, 3), 255, np.uint8)),
     ),
 )
 

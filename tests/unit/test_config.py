@@ -59,7 +59,7 @@ def test_every_key_of_the_design_is_taken(tmp_path: Path) -> None:
     [results]
     seg = false
     sr = true
-    presentation_state = false
+    presentation_state = "auto"
     secondary_capture = "auto"
     seg_geometry = "strict"
     sr_class = "comprehensive_3d"
@@ -218,6 +218,25 @@ def test_a_node_that_would_deliver_nothing_is_refused() -> None:
         parse({"results": {"seg": False, "sr": False}})
 
 
+def test_pictures_alone_are_a_delivery() -> None:
+    results = {"seg": False, "sr": False, "secondary_capture": "on"}
+    assert parse({"results": results}).results.secondary_capture == "on"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [(True, "on"), (False, "off"), ("on", "on"), ("auto", "auto"), ("off", "off")],
+)
+@pytest.mark.parametrize("key", ["presentation_state", "secondary_capture"])
+def test_pictures_are_off_auto_or_on(key: str, written: object, meant: str) -> None:
+    assert getattr(parse({"results": {key: written}}).results, key) == meant
+
+
+def test_anything_else_names_the_key() -> None:
+    with pytest.raises(ConfigError, match=r"results\.presentation_state: .*'off', 'auto' or 'on'"):
+        parse({"results": {"presentation_state": "yes"}})
+
+
 def test_two_destinations_of_one_name_are_refused() -> None:
     with pytest.raises(ConfigError, match="two have the same name"):
         parse({"destinations": [PACS, {**PACS, "port": 1}]})
@@ -231,8 +250,6 @@ def test_two_destinations_of_one_name_are_refused() -> None:
             {"destinations": [{**PACS, "storage_commitment": True}]},
             "destinations.0.storage_commitment",
         ),
-        ({"results": {"presentation_state": True}}, "results.presentation_state"),
-        ({"results": {"secondary_capture": "on"}}, "results.secondary_capture"),
     ],
 )
 def test_what_this_version_cannot_do_is_said(data: dict[str, Any], key: str) -> None:

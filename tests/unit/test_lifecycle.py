@@ -91,6 +91,7 @@ def test_the_diagram_shows_every_move() -> None:
         "stateDiagram-v2",
         "    pending --> delivered",
         "    pending --> parked",
+        "    pending --> replaced",
         "    parked --> dropped",
         "    parked --> pending",
     ]

@@ -48,6 +48,13 @@ def at_rest(rows: Rows, *states: str, not_evaluable: bool = False) -> tuple[Stud
         ),
         (("dropped", "pending"), (StudyState.DELIVERING, "1 deliveries to go")),
         (("dropped", "delivered"), (StudyState.DELIVERED, "1 deliveries confirmed")),
+        (
+            ("replaced", "delivered"),
+            (
+                StudyState.DELIVERED,
+                "1 deliveries confirmed, pictures in place of a SEG that was refused",
+            ),
+        ),
         (("dropped", "dropped"), (StudyState.DELIVERED, "deliveries were given up by hand")),
     ],
 )

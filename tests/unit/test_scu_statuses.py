@@ -17,7 +17,7 @@ from dicom_io.scu import Outcome, classify
         (0xA900, Outcome.PERMANENT),
         (0xC000, Outcome.PERMANENT),
         (0xC211, Outcome.PERMANENT),
-        (0x0122, Outcome.PERMANENT),
+        (0x0122, Outcome.UNSUPPORTED),
         (0x0124, Outcome.PERMANENT),
         (0xD000, Outcome.PERMANENT),
     ],

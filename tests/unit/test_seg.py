@@ -201,6 +201,55 @@ def test_empty_frames_are_left_out(tmp_path: Path) -> None:
     assert seg.NumberOfFrames == 1
 
 
+def test_empty_frames_are_kept_where_asked_for(tmp_path: Path) -> None:
+    """Every segment then has every frame that was read, and none that was not."""
+    sets, paths = study(tmp_path, SourceSpec(frames=4), SourceSpec(number=2, frames=2))
+    found = findings(sets, [node(1, view(sets[0], 2)), node(2, view(sets[0], 1))])
+    cine, other = found.images
+    found = replace(found, images=(replace(cine, frame_numbers=(1, 2, 4)), other))
+    settings = replace(SEG_ONLY, seg_empty_frames=True)
+
+    (seg,) = build(found, paths, settings)
+
+    groups = seg.PerFrameFunctionalGroupsSequence
+    places = [
+        (
+            int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber),
+            image.ReferencedSOPInstanceUID,
+            int(image.ReferencedFrameNumber),
+        )
+        for group in groups
+        for image in group.DerivationImageSequence[0].SourceImageSequence
+    ]
+    read = [(sets[0].SOPInstanceUID, n) for n in (1, 2, 4)]
+    read += [(sets[1].SOPInstanceUID, n) for n in (1, 2)]
+    assert places == [(segment, *place) for segment in (1, 2) for place in read]
+    drawn = [unpack(seg.PixelData, n, seg.Rows, seg.Columns).any() for n in range(len(groups))]
+    assert [place for place, any_pixel in zip(places, drawn, strict=True) if any_pixel] == [
+        (1, sets[0].SOPInstanceUID, 2),
+        (2, sets[0].SOPInstanceUID, 1),
+    ]
+
+
+def test_a_deflated_seg_is_the_same_and_smaller(tmp_path: Path) -> None:
+    sets, paths = study(tmp_path, SourceSpec(frames=9))
+    found = findings(sets, [node(1, *(view(sets[0], n) for n in range(1, 10)))])
+    (plain,) = results.build(found, paths, SEG_ONLY, uid, NOW)
+    settings = replace(SEG_ONLY, seg_compression="deflated")
+    (small,) = results.build(found, paths, settings, uid, NOW)
+
+    read = [pydicom.dcmread(io.BytesIO(b.data)) for b in (plain, small)]
+    assert read[1].file_meta.TransferSyntaxUID.is_deflated
+    assert read[0] == read[1]
+    assert len(small.data) % 2 == 0
+    assert len(small.data) < len(plain.data)
+
+
+def test_an_unknown_compression_is_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        results.ResultSettings(seg_compression="zip")
+
+
 @pytest.mark.parametrize(
     ("geometry", "orientation", "reference"),
     [("viewer", True, False), ("strict", False, False), ("volume", True, True)],

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,20 @@ def _other_tracking(ds: Dataset) -> None:
     ds.SegmentSequence[0].TrackingUID = "1.2.3"
 
 
+def _frame_never_read(ds: Dataset) -> None:
+    """Add an empty frame that refers to a frame which the model did not see."""
+    more = deepcopy(ds.PerFrameFunctionalGroupsSequence[0])
+    more.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber = 3
+    ds.PerFrameFunctionalGroupsSequence.append(more)
+    ds.NumberOfFrames = 2
+    ds.PixelData += bytes(ds.Rows * ds.Columns // 8)
+
+
+def _lost_frame(ds: Dataset) -> None:
+    ds.PerFrameFunctionalGroupsSequence = []
+    ds.NumberOfFrames = 0
+
+
 def _no_demonstration(ds: Dataset) -> None:
     ds.SeriesDescription = "AxNode lymph nodes SEG"
 
@@ -84,6 +99,8 @@ def _no_demonstration(ds: Dataset) -> None:
         (_other_study, "outside its study"),
         (_no_uid, "SeriesInstanceUID"),
         (_other_tracking, "not the nodes found"),
+        (_frame_never_read, "not read"),
+        (_lost_frame, "lacks a mask"),
         (_no_demonstration, "must say DEMONSTRATION"),
     ],
 )
@@ -92,6 +109,7 @@ def test_a_damaged_seg_is_refused(
 ) -> None:
     sets, paths = study(tmp_path, SourceSpec(frames=4))
     found = findings(sets, [node(1, view(sets[0], 2))], demonstration=True)
+    found = replace(found, images=(replace(found.images[0], frame_numbers=(1, 2)),))
     sources = [context.read_source(path) for path in paths]
     (built,) = results.build(found, paths, results.ResultSettings(sr=False), uid, NOW)
     validate.check(built.data, found, sources)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 
 from daemon import answer, schema
-from daemon.analysis import Analysis
+from daemon.analysis import Analysis, Frame
 from daemon.child import ChildFailed, ChildLost
 from daemon.errors import UnavailableError
 from daemon.jobs import LEASE_US
@@ -162,6 +163,26 @@ def test_a_study_is_analysed_built_and_queued_for_delivery(site: Site) -> None:
         assert (made.StudyInstanceUID, made.SOPInstanceUID) == ("1.2.3", row.sop_instance_uid)
     assert site.rows.states(schema.deliveries) == ["pending", "pending"]
     assert list(site.folders.scratch.iterdir()) == []
+
+
+def test_pictures_are_built_with_the_rest_and_wait(site: Site) -> None:
+    """`auto`: they are there, and go only where a SEG is refused or not drawn."""
+    frame = Frame("1.2.3.1", 1, np.full((40, 60, 3), 90, np.uint8))
+    site.child.analysis = replace(ONE_NODE, frames=(frame,))
+    site.worker.work_one()
+    assert site.child.asked[0]["pictures"] is True
+    objects = {row.id: row.role for row in site.rows.all(schema.objects)}
+    assert list(objects.values()) == ["seg", "sr", "sc"]
+    assert [objects[row.object_id] for row in site.rows.all(schema.deliveries)] == ["seg", "sr"]
+
+
+def test_pictures_that_are_off_are_neither_asked_for_nor_built(site: Site) -> None:
+    site.config = builders.config(
+        Path(site.config.node.state_dir), results={"secondary_capture": "off"}
+    )
+    site.worker.work_one()
+    assert site.child.asked[0]["pictures"] is False
+    assert [row.role for row in site.rows.all(schema.objects)] == ["seg", "sr"]
 
 
 def test_what_is_not_evaluable_is_said_in_the_row(site: Site) -> None:

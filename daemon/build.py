@@ -1,0 +1,66 @@
+"""The result objects of one analysis: SEG and report, and the pictures that go with them."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from daemon.analysis import Frame
+from daemon.config import Results
+from daemon.pictures import picture
+from dicom_io.capture import capture
+from dicom_io.findings import StudyFindings
+from dicom_io.results import BuiltObject, ResultSettings, UidMaker, build
+
+
+def build_objects(
+    findings: StudyFindings,
+    inputs: Sequence[tuple[str, Path]],
+    frames: Sequence[Frame],
+    settings: Results,
+    uid: UidMaker,
+    now: datetime,
+) -> list[BuiltObject]:
+    """Return every object that the settings ask for, checked.
+
+    Parameters
+    ----------
+    inputs
+        SOP Instance UID and file of each source, in the study's order.
+    frames
+        What the pictures are drawn on.
+    """
+    chosen = ResultSettings(
+        seg=settings.seg,
+        sr=settings.sr,
+        seg_geometry=settings.seg_geometry,
+        seg_empty_frames=settings.seg_empty_frames,
+        seg_compression=settings.seg_compression,
+        sr_class=settings.sr_class,
+    )
+    built = build(findings, [path for _, path in inputs], chosen, uid, now)
+    if settings.secondary_capture != "off":
+        built += _captures(findings, dict(inputs), frames, uid, now)
+    return built
+
+
+def _captures(
+    findings: StudyFindings,
+    sources: dict[str, Path],
+    frames: Sequence[Frame],
+    uid: UidMaker,
+    now: datetime,
+) -> list[BuiltObject]:
+    return [
+        capture(
+            findings,
+            sources[frame.sop_instance_uid],
+            frame.frame_number,
+            np.asarray(picture(findings, frame)),
+            uid,
+            ordinal,
+            now,
+        )
+        for ordinal, frame in enumerate(frames)
+    ]
