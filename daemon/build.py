@@ -10,7 +10,9 @@ from daemon.analysis import Frame
 from daemon.config import Results
 from daemon.pictures import picture
 from dicom_io.capture import capture
+from dicom_io.context import read_source
 from dicom_io.findings import StudyFindings
+from dicom_io.presentation import presentation_states
 from dicom_io.results import BuiltObject, ResultSettings, UidMaker, build
 
 
@@ -42,6 +44,9 @@ def build_objects(
     built = build(findings, [path for _, path in inputs], chosen, uid, now)
     if settings.secondary_capture != "off":
         built += _captures(findings, dict(inputs), frames, uid, now)
+    if settings.presentation_state != "off":
+        sources = [read_source(path) for _, path in inputs]
+        built += presentation_states(findings, sources, uid, now)
     return built
 
 

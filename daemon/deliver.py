@@ -155,7 +155,9 @@ class Deliverer:
         when = None
         if verdict is Verdict.DELIVERED:
             state, when = DeliveryState.DELIVERED, now
-        elif outcome is Outcome.UNSUPPORTED and fallback.queue(connection, item.delivery_id, now):
+        elif outcome is Outcome.UNSUPPORTED and fallback.stands_in(
+            connection, item.delivery_id, now
+        ):
             state = DeliveryState.REPLACED
         else:
             state = DeliveryState.PARKED

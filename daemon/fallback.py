@@ -16,13 +16,11 @@ def destinations_for(role: str, config: Config) -> list[str]:
     return [d.name for d in config.destinations if setting == "on" or not d.draws_seg]
 
 
-def queue(connection: Connection, delivery_id: int, now_us: int) -> bool:
-    """Queue the pictures that go with a SEG to the destination that refuses it.
+def stands_in(connection: Connection, delivery_id: int, now_us: int) -> bool:
+    """Return whether pictures stand in for a refused object; those of a SEG are queued first.
 
-    Returns
-    -------
-    bool
-        Whether pictures stand in for it: the delivery was a SEG's, and its analysis has some.
+    They stand in for a SEG where its analysis has some, and for a presentation state where a
+    Secondary Capture goes to the same destination.
     """
     deliveries, objects = schema.deliveries, schema.objects
     refused = connection.execute(
@@ -30,27 +28,35 @@ def queue(connection: Connection, delivery_id: int, now_us: int) -> bool:
         .join(objects, objects.c.id == deliveries.c.object_id)
         .where(deliveries.c.id == delivery_id)
     ).one()
-    if refused.role != "seg":
-        return False
-    pictures = set(
-        connection.execute(
-            select(objects.c.id).where(
-                objects.c.analysis_id == refused.analysis_id, objects.c.role.in_(_PICTURES)
+    made, queued = _pictures(connection, refused.analysis_id, refused.destination)
+    if refused.role == "seg":
+        for object_id in sorted(made.keys() - queued):
+            connection.execute(
+                insert(deliveries).values(
+                    object_id=object_id,
+                    destination=refused.destination,
+                    state=DeliveryState.PENDING,
+                    due_us=now_us,
+                )
             )
-        ).scalars()
+        return bool(made)
+    return refused.role == "pr" and any(made[object_id] == "sc" for object_id in queued)
+
+
+def _pictures(
+    connection: Connection, analysis_id: int, destination: str
+) -> tuple[dict[int, str], set[int]]:
+    """Return the roles of an analysis's pictures by id, and which are queued to a destination."""
+    deliveries, objects = schema.deliveries, schema.objects
+    rows = connection.execute(
+        select(objects.c.id, objects.c.role).where(
+            objects.c.analysis_id == analysis_id, objects.c.role.in_(_PICTURES)
+        )
     )
+    made = {row.id: str(row.role) for row in rows}
     queued = connection.execute(
         select(deliveries.c.object_id).where(
-            deliveries.c.object_id.in_(pictures), deliveries.c.destination == refused.destination
+            deliveries.c.object_id.in_(made), deliveries.c.destination == destination
         )
-    ).scalars()
-    for object_id in sorted(pictures.difference(queued)):
-        connection.execute(
-            insert(deliveries).values(
-                object_id=object_id,
-                destination=refused.destination,
-                state=DeliveryState.PENDING,
-                due_us=now_us,
-            )
-        )
-    return bool(pictures)
+    )
+    return made, set(queued.scalars())

@@ -38,7 +38,7 @@ class DeliveryState(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
     PARKED = "parked"
-    REPLACED = "replaced"  # a SEG that the destination refuses: pictures go in its place
+    REPLACED = "replaced"  # the destination refuses its class, and pictures go in its place
     DROPPED = "dropped"  # given up by a person: its destination is gone
 
 

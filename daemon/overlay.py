@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-COLOURS = ((255, 80, 80), (80, 230, 80), (90, 160, 255), (255, 220, 60), (230, 110, 255))
-"""RGB, one a node in turn; red and green first, as in the SEG."""
+from dicom_io.node_colour import rgb
+
 _TEXT = (255, 255, 255)
 
 
@@ -27,7 +27,7 @@ def draw(frame: NDArray[np.uint8], outlines: Sequence[Outline], footer: str = ""
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(size=max(11, frame.shape[0] // 40))
     for outline in outlines:
-        colour = COLOURS[(outline.number - 1) % len(COLOURS)]
+        colour = rgb(outline.number)
         points = [(float(x) - 0.5, float(y) - 0.5) for x, y in outline.contour]
         pen.line([*points, points[0]], fill=colour, width=max(2, frame.shape[1] // 400))
         place = _beside(outline.contour, frame.shape[1], pen.textlength(outline.caption, font))

@@ -13,7 +13,7 @@ from daemon.analysis import Analysis, Frame
 from daemon.overlay import Outline, draw
 from dicom_io.findings import ImageRead, NodeFinding, StudyFindings
 
-_SIDES = {"R": "right", "L": "left", None: "side unknown"}
+_SIDES = {"R": "Right side", "L": "Left side", None: "Side unknown"}
 Place = tuple[str, int]  # SOP Instance UID, 1-based frame number
 
 

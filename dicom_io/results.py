@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
-from dicom_io import context, part10, validate
+from dicom_io import context, part10, validate, verbatim
 from dicom_io.context import Source, Stamp
 from dicom_io.deflate import deflate
 from dicom_io.errors import ObjectError
@@ -45,7 +45,7 @@ class ResultSettings:
 class BuiltObject:
     """One result object, built once: these bytes are what is stored and sent."""
 
-    role: str  # "seg", "sr" or "sc"
+    role: str  # "seg", "sr", "sc" or "pr"
     ordinal: int  # 0-based within the role
     sop_class_uid: str
     sop_instance_uid: str
@@ -199,14 +199,14 @@ def serialise(ds: Dataset, patient: Source, syntax: UID = ExplicitVRLittleEndian
     """
     whole = Dataset()
     whole.update(ds)
-    for element in context.identity(patient):
+    for element in verbatim.identity(patient.ds):
         whole[element.tag] = element
     for keyword, value in (
-        ("SpecificCharacterSet", context.character_set(patient)),
-        ("TimezoneOffsetFromUTC", context.timezone_offset(patient)),
+        ("SpecificCharacterSet", verbatim.character_set(patient.ds)),
+        ("TimezoneOffsetFromUTC", verbatim.timezone_offset(patient.ds)),
     ):
         if value:
-            whole[keyword] = context.raw_element(keyword, value)
+            whole[keyword] = verbatim.raw_element(keyword, value)
     body = io.BytesIO()
     dcmwrite(body, whole, implicit_vr=False, little_endian=True)
     data = deflate(body.getvalue()) if syntax.is_deflated else body.getvalue()

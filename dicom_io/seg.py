@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from enum import StrEnum
 from itertools import combinations
 
-from highdicom.color import CIELabColor
 from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
@@ -23,6 +22,7 @@ from dicom_io.context import (
     state_lossiness,
 )
 from dicom_io.findings import NodeFinding, StudyFindings
+from dicom_io.node_colour import cielab
 from dicom_io.seg_frames import SegFrame, frames_of, functional_groups, pack, paint, reference
 
 
@@ -35,16 +35,6 @@ class Geometry(StrEnum):
 
 
 SERIES_NUMBER = 9002  # of the first SEG; the report is 9001
-
-# sRGB, easily told apart on grey tissue; repeated from the seventh node on
-_COLOURS = (
-    (255, 64, 64),
-    (64, 224, 64),
-    (64, 160, 255),
-    (255, 200, 0),
-    (224, 96, 255),
-    (0, 224, 224),
-)
 
 
 def segmentation(
@@ -133,8 +123,7 @@ def _segment(findings: StudyFindings, number: int, node: NodeFinding) -> Dataset
     if node.laterality:
         region.AnatomicRegionModifierSequence = [codes.SIDES[node.laterality].item()]
     ds.AnatomicRegionSequence = [region]
-    colour = CIELabColor.from_rgb(*_COLOURS[(node.number - 1) % len(_COLOURS)])
-    ds.RecommendedDisplayCIELabValue = list(colour.value)
+    ds.RecommendedDisplayCIELabValue = cielab(node.number)
     ds.TrackingID = node.label
     ds.TrackingUID = node.tracking_uid
     return ds

@@ -15,6 +15,7 @@ from dicom_io.context import MANUFACTURER, Source, Stamp, describe, plain, serie
 from dicom_io.errors import ObjectError
 from dicom_io.findings import ImageRead, StudyFindings
 from dicom_io.sr_items import ACQUISITION, CONTAINS, CONTEXT, INFERRED, MODIFIER
+from dicom_io.verbatim import allowed_value
 
 SERIES_NUMBER = 9001
 
@@ -199,10 +200,21 @@ def _library(findings: StudyFindings, sources: Mapping[str, Source]) -> Iterator
 
 
 def _descriptors(image: ImageRead, source: Source) -> Iterator[Dataset]:
-    """Yield TID 1602 Image Library Entry Descriptors; spacing as TID 1604 words it."""
+    """Yield TID 1602 Image Library Entry Descriptors.
+
+    It has no rows for ultrasound: spacing is worded as TID 1604 does, frames by their own code.
+    """
     is_ultrasound = source.sop_class_uid.startswith(_ULTRASOUND)
     modality = codes.ULTRASOUND if is_ultrasound else codes.OTHER_MODALITY
     yield sr_items.code(ACQUISITION, codes.MODALITY, modality)
+    if image.laterality:
+        yield sr_items.code(ACQUISITION, codes.IMAGE_LATERALITY, codes.SIDES[image.laterality])
+    if date := allowed_value(source.ds, "ContentDate"):
+        yield sr_items.date(ACQUISITION, codes.CONTENT_DATE, date)
+    if time := allowed_value(source.ds, "ContentTime"):
+        yield sr_items.time(ACQUISITION, codes.CONTENT_TIME, time)
+    if source.is_cine:
+        yield sr_items.number(ACQUISITION, codes.NUMBER_OF_FRAMES, source.frame_count, codes.FRAMES)
     yield sr_items.number(ACQUISITION, codes.ROWS, source.rows, codes.PIXELS)
     yield sr_items.number(ACQUISITION, codes.COLUMNS, source.columns, codes.PIXELS)
     if image.calibration:

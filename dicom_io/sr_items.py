@@ -1,7 +1,7 @@
 """Content items of a structured report (PS3.3 C.17.3), one function per value type."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 
 import numpy as np
@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 
 from dicom_io.codes import SOURCE, Code
 from dicom_io.context import Source, plain
+from dicom_io.contour import closed
 from dicom_io.errors import ObjectError
 from dicom_io.seg_frames import reference
 
@@ -20,9 +21,6 @@ MODIFIER = "HAS CONCEPT MOD"
 PROPERTY = "HAS PROPERTIES"
 INFERRED = "INFERRED FROM"
 SELECTED = "SELECTED FROM"
-
-# GraphicData is FL, whose explicit length has 16 bits: 8191 points are the most that can be written
-_MAX_POINTS = 4000
 
 
 def _item(
@@ -93,6 +91,20 @@ def decimal(value: float) -> str:
     return "0" if shown == "-0" else shown
 
 
+def date(relation: str, name: Code, value: str) -> Dataset:
+    """Return a DATE (VR DA)."""
+    ds = _item("DATE", relation, name, ())
+    ds.Date = value
+    return ds
+
+
+def time(relation: str, name: Code, value: str) -> Dataset:
+    """Return a TIME (VR TM)."""
+    ds = _item("TIME", relation, name, ())
+    ds.Time = value
+    return ds
+
+
 def uid(relation: str, name: Code, value: str) -> Dataset:
     """Return a UIDREF."""
     ds = _item("UIDREF", relation, name, ())
@@ -123,15 +135,14 @@ def polyline(
     contour
         (N, 2) columns and rows; the centre of the first pixel is 0.5.
     """
-    if len(contour) < 3:
-        raise ObjectError("a contour needs at least three points")
-    limits = np.array([source.columns, source.rows], dtype=np.float64)
-    points = np.clip(np.asarray(contour, dtype=np.float64), 0.0, limits)
-    points = points[:: -(-len(points) // _MAX_POINTS)]
-    if np.allclose(points[0], points[-1]):
-        points = points[:-1]
-    points = np.vstack([points, points[:1]])  # closed: the last point is exactly the first
     ds = _item("SCOORD", relation, name, [image(SELECTED, SOURCE, source, [frame_number])])
     ds.GraphicType = "POLYLINE"
-    ds.GraphicData = [float(value) for value in points.ravel()]
+    ds.GraphicData = closed(contour, source).ravel().tolist()
     return ds
+
+
+def content_items(ds: Dataset) -> Iterator[Dataset]:
+    """Yield every content item of a report below its root, parents first."""
+    for item in ds.get("ContentSequence", ()):
+        yield item
+        yield from content_items(item)

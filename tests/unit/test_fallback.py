@@ -85,7 +85,7 @@ def test_a_refused_seg_is_replaced_by_the_pictures(outbox: Outbox) -> None:
     ]
     study = outbox.rows.study()
     assert study.state == "delivered"
-    assert "pictures in place of a SEG that was refused" in study.reason
+    assert "pictures in place of what was refused" in study.reason
     assert "replaced" in outbox.rows.story("delivery")
 
 
@@ -119,6 +119,20 @@ def test_pictures_that_are_refused_too_need_a_person(outbox: Outbox) -> None:
     outbox.deliver(REFUSED, REFUSED)
     assert outbox.states == [("seg", "replaced"), ("sc", "parked")]
     assert outbox.rows.study().state == "parked"
+
+
+def test_of_two_kinds_of_pictures_one_is_enough(outbox: Outbox) -> None:
+    outbox.build("seg", "sc", "pr")
+    outbox.deliver(REFUSED, STORED, REFUSED)
+    assert outbox.states == [("seg", "replaced"), ("sc", "delivered"), ("pr", "replaced")]
+    assert outbox.rows.study().state == "delivered"
+
+
+def test_a_presentation_state_that_was_ordered_and_refused_needs_a_person(outbox: Outbox) -> None:
+    """The SEG was taken, so that no picture goes in its place."""
+    outbox.build("seg", "sc", "pr", at_once=("seg", "pr"))
+    outbox.deliver(STORED, REFUSED)
+    assert outbox.states == [("seg", "delivered"), ("pr", "parked")]
 
 
 def test_two_refused_segs_queue_the_pictures_once(outbox: Outbox) -> None:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from daemon.overlay import COLOURS, Outline, draw
+from daemon.overlay import Outline, draw
+from dicom_io.node_colour import rgb
 from model.measure import outline_of
 
 GREY = np.full((120, 160, 3), 90, np.uint8)
@@ -11,7 +12,7 @@ SQUARE = np.array([[40, 30], [80, 30], [80, 70], [40, 70], [40, 30]], np.float64
 
 def coloured(picture: np.ndarray, number: int) -> np.ndarray:
     """Pixels in a node's colour, (H, W) bool."""
-    return np.all(picture == COLOURS[number - 1], axis=2)
+    return np.all(picture == rgb(number), axis=2)
 
 
 def test_a_contour_is_drawn_where_it_lies() -> None:
@@ -28,7 +29,7 @@ def test_nodes_have_colours_of_their_own() -> None:
     picture = np.asarray(draw(GREY, outlines))
     assert coloured(picture, 1).any()
     assert coloured(picture, 2).any()
-    assert np.asarray(draw(GREY, [Outline(SQUARE, len(COLOURS) + 1, "")])).tobytes() == (
+    assert np.asarray(draw(GREY, [Outline(SQUARE, 7, "")])).tobytes() == (
         np.asarray(draw(GREY, [Outline(SQUARE, 1, "")])).tobytes()
     )
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from daemon import pictures
 from daemon.analysis import Analysis, Frame
-from daemon.overlay import COLOURS
 from dicom_io.findings import ImageRead, NodeFinding, StudyFindings
+from dicom_io.node_colour import rgb
 from tests.builders_objects import SourceSpec, findings, node, source, view
 
 STILL = source("1.2", SourceSpec(rows=200, columns=300))
@@ -60,7 +60,7 @@ def drawn(found: StudyFindings, frame_number: int) -> NDArray[np.uint8]:
 
 
 def coloured(picture: NDArray[np.uint8], number: int) -> bool:
-    return bool(np.all(picture == COLOURS[number - 1], axis=2).any())
+    return bool(np.all(picture == rgb(number), axis=2).any())
 
 
 def test_a_node_is_drawn_on_its_frames_only() -> None:

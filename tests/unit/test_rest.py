@@ -52,7 +52,7 @@ def at_rest(rows: Rows, *states: str, not_evaluable: bool = False) -> tuple[Stud
             ("replaced", "delivered"),
             (
                 StudyState.DELIVERED,
-                "1 deliveries confirmed, pictures in place of a SEG that was refused",
+                "1 deliveries confirmed, pictures in place of what was refused",
             ),
         ),
         (("dropped", "dropped"), (StudyState.DELIVERED, "deliveries were given up by hand")),

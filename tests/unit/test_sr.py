@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes
 from dicom_io import results, sr_items, sr_text
 from dicom_io.errors import ObjectError
 from dicom_io.findings import Evaluation, Exclusion, Reason, SideFinding, StudyFindings
-from dicom_io.validate import content_items
+from dicom_io.sr_items import content_items
 from tests.builders_objects import NOW, SourceSpec, findings, node, raw, study, uid, view, write
 
 SR_ONLY = results.ResultSettings(seg=False)
@@ -358,3 +358,32 @@ def test_a_measurement_that_is_no_number_is_refused() -> None:
 )
 def test_ranges(numbers: tuple[int, ...], expected: str) -> None:
     assert sr_text.ranges(numbers) == expected
+
+
+def test_the_image_library_says_what_each_image_is(tmp_path: Path) -> None:
+    """Side, time and frames as the source states them; what it does not state is left out."""
+    sets, paths = study(tmp_path, SourceSpec(frames=4), SourceSpec(number=2, laterality=None))
+    del sets[1].ContentDate
+    sets[1].ContentTime = "25 past"
+    write(sets[1], paths[1])
+    found = findings(sets)
+    sides = [replace(image, laterality=s) for image, s in zip(found.images, "R ", strict=True)]
+    found = replace(found, images=(sides[0], replace(sides[1], laterality=None)))
+    report = build(found, paths)
+
+    cine, still = [
+        {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in entry.ContentSequence}
+        for entry in named(report, "260753009")
+        if entry.RelationshipType == "CONTAINS"
+    ]
+    assert cine["Image Laterality"].ConceptCodeSequence[0].CodeMeaning == "Right"
+    assert cine["Content Date"].Date == "20260304"
+    assert cine["Content Time"].Time == "050607"
+    assert cine["Number of Frames"].MeasuredValueSequence[0].NumericValue == 4
+    assert set(still) == {
+        "Modality",
+        "Pixel Data Rows",
+        "Pixel Data Columns",
+        "Horizontal Pixel Spacing",
+        "Vertical Pixel Spacing",
+    }
