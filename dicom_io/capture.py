@@ -61,20 +61,19 @@ def capture(
     describe(ds, findings, described, when, SERIES_NUMBER)
     ds.InstanceNumber = ordinal + 1
     ds.Modality = "OT"
-    ds.Laterality = _side(findings, source.sop_instance_uid)
+    ds.Laterality = _side(findings)
     ds.SeriesDescription = series_description(findings, "lymph nodes pictures")
     _derivation(ds, findings, source, frame_number)
     _pixels(ds, picture)
     return finish("sc", ordinal, ds, source, findings, [source])
 
 
-def _side(findings: StudyFindings, sop_instance_uid: str) -> str:
-    """Return the side of the nodes on the image; empty (type 2C) where it is not known."""
-    sides = {
-        node.laterality
-        for node in findings.nodes
-        if any(view.sop_instance_uid == sop_instance_uid for view in node.views)
-    }
+def _side(findings: StudyFindings) -> str:
+    """Return the side of all nodes; empty (type 2C) where they differ or it is not known.
+
+    Laterality belongs to the series (PS3.3 C.7.3.1), so every picture of it says the same.
+    """
+    sides = {node.laterality for node in findings.nodes}
     return (sides.pop() or "") if len(sides) == 1 else ""
 
 

@@ -24,11 +24,16 @@ def check_graphics(ds: Dataset, findings: StudyFindings, sources: Sequence[Sourc
 
 def _graphics(ds: Dataset) -> Iterator[tuple[str, str, int, bytes]]:
     """Yield tracking UID, image, frame and points of every graphic."""
+    layers = {layer.GraphicLayer for layer in ds.get("GraphicLayerSequence", ())}
     for item in ds.GraphicAnnotationSequence:
+        if item.GraphicLayer not in layers:
+            raise ObjectError("a graphic lies on a layer that does not exist")
         (image,) = item.ReferencedImageSequence
         number = int(image.get("ReferencedFrameNumber", 1))
         for graphic in item.GraphicObjectSequence:
             points = np.array(graphic.GraphicData, dtype="<f4").tobytes()
+            if len(points) != graphic.NumberOfGraphicPoints * 8:
+                raise ObjectError("a graphic has not as many points as it says")
             yield str(graphic.TrackingUID), str(image.ReferencedSOPInstanceUID), number, points
 
 

@@ -62,13 +62,13 @@ def test_other_arrays_are_refused(tmp_path: Path, picture: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("sides", "expected"), [(("L", "L"), "L"), (("L", "R"), ""), ((None,), ""), ((), "")]
 )
-def test_side_is_that_of_the_nodes_shown(
+def test_side_is_that_of_all_nodes(
     tmp_path: Path, sides: tuple[str | None, ...], expected: str
 ) -> None:
-    """Stated where the nodes on the image agree, empty where they do not or none is known."""
+    """Stated where the nodes agree: the pictures share a series, and it has one Laterality."""
     sets, paths = study(tmp_path, SourceSpec(), SourceSpec(number=2))
-    nodes = [node(n, view(sets[0]), side=side) for n, side in enumerate(sides, 1)]
-    nodes.append(node(9, view(sets[1]), side="R"))
+    nodes = [node(n, view(sets[(n - 1) % 2]), side=side) for n, side in enumerate(sides, 1)]
     picture = np.zeros((4, 4, 3), dtype=np.uint8)
-    built = capture(findings(sets, nodes), paths[0], 1, picture, uid, 0, NOW)
-    assert (pydicom.dcmread(io.BytesIO(built.data)).Laterality or "") == expected
+    for path in paths:
+        built = capture(findings(sets, nodes), path, 1, picture, uid, 0, NOW)
+        assert (pydicom.dcmread(io.BytesIO(built.data)).Laterality or "") == expected
