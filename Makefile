@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 # Orthanc is installed to /usr/sbin, which a user's PATH leaves out.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help venv demo test lint types bench debian clean distclean
+.PHONY: help venv demo test lint types bench debian viewer clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -35,7 +35,7 @@ venv: $(RUNTIME) ## .venv with the pinned dependencies
 demo: $(RUNTIME) ## the whole loop on the samples: modality, node, PACS, all on loopback
 	@$(BIN)/axnode demo $(if $(OUT),--out '$(OUT)')
 
-test: debian $(DEVELOP) lint types ## style, types, import rule, then every test with coverage
+test: debian viewer $(DEVELOP) lint types ## style, types, import rule, then every test with coverage
 	@mkdir -p build
 	$(BIN)/python -m pytest tests/unit tests/integration tests/acceptance \
 		--junitxml=$(JUNIT) --cov --cov-report=term:skip-covered $(ARGS)
@@ -56,6 +56,10 @@ bench: debian $(DEVELOP) ## every script in tests/benchmarks, one after the othe
 
 debian: # what tests need from Debian: installed as root, named otherwise
 	@PYTHON='$(PYTHON)' bash tests/debian-packages.sh test
+
+# Without npm or its registry the viewers' tests are skipped; in continuous integration that fails.
+viewer: # what tests need from npm: a viewer and JavaScript readers
+	@bash tests/viewer/prepare.sh || echo "The viewers' tests will be skipped"
 
 clean: ## build products and caches
 	rm -rf build dist demo-output bench-output .mypy_cache .ruff_cache .pytest_cache \

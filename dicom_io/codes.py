@@ -103,7 +103,6 @@ def reason(why: Reason) -> Code:
 
 
 # Private concept names of the report's own sections
-SIDE_UNKNOWN = _private("SIDE_UNKNOWN", "Side not stated in the images")
 FRAMES_SEGMENTED = _private("FRAMES_SEGM", "Frames the lymph node was segmented on")
 OPERATING_POINT = _private("OPERATING_POINT", "Operating point")
 THRESHOLD = _private("THRESHOLD", "Threshold of the score")

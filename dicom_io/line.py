@@ -21,6 +21,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import PresentationContext
 
 from dicom_io.errors import PeerError
+from dicom_io.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 CONNECT_S: Final = 10.0  # for the TCP connection
 _TICK_S = 0.1  # how often progress is looked at
@@ -131,6 +132,8 @@ class Line:
 
     def _open(self) -> Any:
         ae = AE(self._remote.calling_ae)
+        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         ae.connection_timeout = CONNECT_S
         ae.acse_timeout = self._timeout_s
         # Waiting is limited by progress, not by these: a long data set takes its time.

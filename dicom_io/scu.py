@@ -89,7 +89,10 @@ def echo(remote: Remote, timeout_s: float = 10) -> None:
         if assoc.is_established:
             statuses.append(getattr(assoc.send_c_echo(), "Status", None))
 
-    line = Line(remote, [build_context(syntaxes.VERIFICATION)], timeout_s)
+    context = build_context(
+        syntaxes.VERIFICATION, [syntaxes.IMPLICIT_LITTLE, syntaxes.EXPLICIT_LITTLE]
+    )
+    line = Line(remote, [context], timeout_s)
     line.run(work, lambda: None)
     if statuses != [0x0000]:
         why = line.trouble or "it does not offer the service; see its log"

@@ -24,6 +24,8 @@ if [ "$scope" = test ]; then
     command_from Orthanc orthanc
     compgen -G '/usr/share/orthanc/plugins/libOrthancDicomWeb.so*' >/dev/null ||
         missing+=("orthanc-dicomweb")
+    command_from DicomSRValidator pixelmed-apps
+    command_from chromium chromium
     command_from node nodejs
     command_from npm npm
 fi

@@ -73,7 +73,7 @@ def system_tool(name: str) -> str:
     folders = ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/opt/homebrew/bin")
     found = shutil.which(name, path=":".join(folders))
     if found is None:
-        pytest.skip(f"{name} is not installed (Debian: dcmtk, orthanc, dicom3tools, npm)")
+        pytest.skip(f"{name} is not installed (make debian)")
     return found
 
 
