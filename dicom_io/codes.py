@@ -28,6 +28,8 @@ class Code:
         return (ds.get("CodeValue"), ds.get("CodingSchemeDesignator")) == (self.value, self.scheme)
 
 
+KEYWORDS = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")  # in the order of Code's fields
+
 PRIVATE_SCHEME = "99AXNODE"
 
 
@@ -124,7 +126,7 @@ REPORT = Code("126000", "DCM", "Imaging Measurement Report")
 LANGUAGE = Code("121049", "DCM", "Language of Content Item and Descendants")
 ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
-ULTRASONOGRAPHY = Code("16310003", "SCT", "Diagnostic ultrasonography")
+IMAGING_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")  # CID 100
 IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
 IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
 MODALITY = Code("121139", "DCM", "Modality")
@@ -165,3 +167,13 @@ ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")  # CI
 SEGMENTATION = Code("113076", "DCM", "Segmentation")  # CID 7203
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005
+
+
+def known() -> frozenset[Code]:
+    """Return every concept that is defined here."""
+    values = list(globals().values())
+    tables = [table for table in values if isinstance(table, dict)]
+    found = [*values, *(value for table in tables for value in table.values())]
+    return frozenset(code for code in found if isinstance(code, Code)) | {
+        reason(why) for why in Reason
+    }

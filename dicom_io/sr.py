@@ -169,7 +169,7 @@ def _procedures(sources: Sequence[Source]) -> Iterator[Dataset]:
             code = _procedure(item)
             if code is not None:
                 seen.setdefault((code.CodeValue, code.CodingSchemeDesignator), code)
-    for value in list(seen.values()) or [codes.ULTRASONOGRAPHY.item()]:
+    for value in list(seen.values()) or [codes.IMAGING_PROCEDURE.item()]:
         yield sr_items.code(MODIFIER, codes.PROCEDURE_REPORTED, value)
 
 

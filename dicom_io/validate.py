@@ -8,16 +8,26 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 
 import pydicom
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.tag import Tag
-from pydicom.uid import UID, SegmentationStorage
+from pydicom.uid import (
+    UID,
+    ColorSoftcopyPresentationStateStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
 
-from dicom_io.context import MANUFACTURER, Source
+from dicom_io import codes
+from dicom_io.context import MANUFACTURER, Source, plain
 from dicom_io.errors import ObjectError
 from dicom_io.findings import StudyFindings
 from dicom_io.sr_items import content_items
+from dicom_io.validate_codes import check_codes
 from dicom_io.validate_pr import check_graphics
-from dicom_io.validate_seg import check_masks
+from dicom_io.validate_seg import check_masks, check_segments
 from dicom_io.validate_sr import check_report
 from dicom_io.verbatim import character_set, identity, raw_value
 
@@ -37,6 +47,13 @@ _REQUIRED = (
     "DeviceSerialNumber",
 )
 
+_CLASSES = {
+    "SEG": (SegmentationStorage,),
+    "SR": (ComprehensiveSRStorage, Comprehensive3DSRStorage),
+    "PR": (ColorSoftcopyPresentationStateStorage, GrayscaleSoftcopyPresentationStateStorage),
+    "OT": (SecondaryCaptureImageStorage,),
+}
+
 
 def check(data: bytes, findings: StudyFindings, sources: Sequence[Source]) -> None:
     """Raise ObjectError if an object may not be stored.
@@ -50,15 +67,26 @@ def check(data: bytes, findings: StudyFindings, sources: Sequence[Source]) -> No
     sources
         The images it may refer to; the first one lent patient and study.
     """
-    ds = pydicom.dcmread(io.BytesIO(data))
+    try:
+        _check(pydicom.dcmread(io.BytesIO(data)), findings, sources)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ObjectError("a result object lacks what it must have, or holds no value") from error
+
+
+def _check(ds: FileDataset, findings: StudyFindings, sources: Sequence[Source]) -> None:
     _check_identity(ds, sources[0])  # first: reading a value decodes it
     _check_header(ds, findings)
+    if _makers(ds) != _expected_makers(findings):
+        raise ObjectError("a result object names another device, software or model")
     _check_references(ds, sources)
-    if ds.SOPClassUID == SegmentationStorage:
+    check_codes(ds, sources)
+    modality = ds.Modality
+    if modality == "SEG":
         check_masks(ds, findings, sources)
-    elif "ContentSequence" in ds:
-        check_report(ds, findings)
-    elif "GraphicAnnotationSequence" in ds:
+        check_segments(ds, findings, sources)
+    elif modality == "SR":
+        check_report(ds, findings, sources)
+    elif modality == "PR":
         check_graphics(ds, findings, sources)
 
 
@@ -75,6 +103,11 @@ def _check_header(ds: Dataset, findings: StudyFindings) -> None:
     missing = [keyword for keyword in _REQUIRED if not ds.get(keyword)]
     if missing:
         raise ObjectError(f"a result object lacks {', '.join(missing)}")
+    if ds.SOPClassUID not in _CLASSES.get(ds.Modality, ()):
+        raise ObjectError("a result object's SOP class and modality do not belong together")
+    meta = (ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID)
+    if (ds.SOPClassUID, ds.SOPInstanceUID) != meta:
+        raise ObjectError("a result object is not the one that its file names")
     if ds.Manufacturer != MANUFACTURER:
         raise ObjectError(f"Manufacturer must be {MANUFACTURER}; the node knows its objects by it")
     if ds.StudyInstanceUID != findings.study_instance_uid:
@@ -86,6 +119,27 @@ def _check_header(ds: Dataset, findings: StudyFindings) -> None:
         raise ObjectError(f"a result object's {', '.join(invalid)} is no valid UID")
     if findings.algorithm.demonstration and not ds.SeriesDescription.startswith("DEMONSTRATION "):
         raise ObjectError("a demonstration bundle's object must say DEMONSTRATION")
+
+
+def _makers(ds: Dataset) -> tuple[object, ...]:
+    (model,) = ds.ContributingEquipmentSequence
+    return (
+        (ds.ManufacturerModelName, ds.DeviceSerialNumber, ds.SoftwareVersions),
+        (model.Manufacturer, model.ManufacturerModelName, model.DeviceSerialNumber),
+        (model.DeviceUID, list(model.SoftwareVersions)),
+        codes.PROCESSING_EQUIPMENT.matches(model.PurposeOfReferenceCodeSequence[0]),
+    )
+
+
+def _expected_makers(findings: StudyFindings) -> tuple[object, ...]:
+    """Return node and model: by them a reader knows which bundle made an object (IHE AIR)."""
+    used, software = findings.algorithm, plain(findings.software_version)
+    return (
+        ("AxNode", findings.device_uid, software),
+        (MANUFACTURER, plain(used.name)[:64], used.digest[:64]),
+        (findings.device_uid, [software, plain(used.version)[:64]]),
+        True,
+    )
 
 
 def _check_references(ds: Dataset, sources: Sequence[Source]) -> None:

@@ -2,12 +2,117 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 from pydicom.dataset import Dataset
 
-from dicom_io.context import Source
+from dicom_io import codes
+from dicom_io.context import Source, plain
 from dicom_io.errors import ObjectError
 from dicom_io.findings import NodeFinding, StudyFindings
+from dicom_io.seg import algorithm_parameters
 from dicom_io.seg_frames import SegFrame, frames_of, paint, unpack
+
+# One bit for one pixel of one segment (PS3.3 C.8.20.2); another value, and readers see other masks
+_PIXELS = {
+    "BitsAllocated": 1,
+    "BitsStored": 1,
+    "HighBit": 0,
+    "PhotometricInterpretation": "MONOCHROME2",
+    "PixelRepresentation": 0,
+    "SamplesPerPixel": 1,
+    "SegmentationType": "BINARY",
+}
+
+
+def check_segments(ds: Dataset, findings: StudyFindings, sources: Sequence[Source]) -> None:
+    """Every segment names its node, side and model, and the SEG the images that it shows."""
+    if any(ds[keyword].value != value for keyword, value in _PIXELS.items()):
+        raise ObjectError("the segmentation's pixels are not said to be single bits")
+    nodes = {node.tracking_uid: node for node in findings.nodes}
+    for segment in ds.SegmentSequence:
+        if _named(segment) != _expected(nodes.get(segment.TrackingUID), findings):
+            raise ObjectError("a segment does not name its node, side or model")
+    for group in ds.PerFrameFunctionalGroupsSequence:
+        content = group.FrameContentSequence[0]
+        number = group.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+        if content.DimensionIndexValues != [number, content.InStackPositionNumber]:
+            raise ObjectError("a frame's place among the dimensions is not that of its segment")
+    _check_series(ds, sources)
+    _check_spacing(ds, findings)
+
+
+def _named(segment: Dataset) -> tuple[object, ...]:
+    (region,) = segment.AnatomicRegionSequence
+    (model,) = segment.SegmentationAlgorithmIdentificationSequence
+    modifiers = region.get("AnatomicRegionModifierSequence", ())
+    properties = (
+        segment.SegmentedPropertyCategoryCodeSequence[0].CodeValue,
+        segment.SegmentedPropertyTypeCodeSequence[0].CodeValue,
+        region.CodeValue,
+    )
+    return (
+        (segment.SegmentLabel, segment.TrackingID, segment.SegmentAlgorithmType),
+        (segment.SegmentAlgorithmName, model.AlgorithmName, model.AlgorithmVersion),
+        model.AlgorithmParameters,
+        model.AlgorithmFamilyCodeSequence[0].CodeValue,
+        properties,
+        tuple(modifier.CodeValue for modifier in modifiers),
+    )
+
+
+def _expected(node: NodeFinding | None, findings: StudyFindings) -> tuple[object, ...]:
+    if node is None:
+        raise ObjectError("the segments are not the nodes found")
+    name = plain(findings.algorithm.name)[:64]
+    properties = (codes.ANATOMICAL_STRUCTURE.value, codes.LYMPH_NODE.value, codes.AXILLA.value)
+    return (
+        (node.label, node.label, "AUTOMATIC"),
+        (name, name, plain(findings.algorithm.version)[:64]),
+        "; ".join(algorithm_parameters(findings)),
+        codes.ARTIFICIAL_INTELLIGENCE.value,
+        properties,
+        (codes.SIDES[node.laterality].value,) if node.laterality else (),
+    )
+
+
+def _check_series(ds: Dataset, sources: Sequence[Source]) -> None:
+    """Viewers find the images by the Common Instance Reference (PS3.3 C.12.2)."""
+    listed = {
+        (str(series.SeriesInstanceUID), uid)
+        for series in ds.ReferencedSeriesSequence
+        for uid in _instances(series)
+    }
+    shown = {
+        str(image.ReferencedSOPInstanceUID)
+        for group in ds.PerFrameFunctionalGroupsSequence
+        for image in group.DerivationImageSequence[0].SourceImageSequence
+    }
+    series = {source.sop_instance_uid: source.series_instance_uid for source in sources}
+    if listed != {(series[uid], uid) for uid in shown}:
+        raise ObjectError("the segmentation does not list the images that it shows")
+
+
+def _check_spacing(ds: Dataset, findings: StudyFindings) -> None:
+    """Check that a spacing is that of every image shown; only an invented volume invents 1 mm."""
+    (shared,) = ds.SharedFunctionalGroupsSequence
+    measures = shared.get("PixelMeasuresSequence")
+    if bool(measures) != ("PlaneOrientationSequence" in shared):
+        raise ObjectError("the segmentation states spacing without orientation, or the reverse")
+    if not measures:
+        return
+    shown = {uid for series in ds.ReferencedSeriesSequence for uid in _instances(series)}
+    known = {i.calibration for i in findings.images if i.sop_instance_uid in shown}
+    only = known.pop() if len(known) == 1 else None
+    wanted = (only.row_mm, only.column_mm) if only else ()
+    if not wanted and "FrameOfReferenceUID" in ds:
+        wanted = (1.0, 1.0)
+    written = measures[0].get("PixelSpacing") or ()
+    if len(written) != len(wanted) or not np.allclose(written, wanted, rtol=1e-6, atol=0):
+        raise ObjectError("the segmentation states another spacing than its images have")
+
+
+def _instances(series: Dataset) -> list[str]:
+    return [str(item.ReferencedSOPInstanceUID) for item in series.ReferencedInstanceSequence]
 
 
 def check_masks(ds: Dataset, findings: StudyFindings, sources: Sequence[Source]) -> None:

@@ -1,18 +1,281 @@
-"""The check of a report: it says what was found, and nothing that may not be said."""
+"""The check of a report: it is whole, says what was found, and nothing that may not be said."""
 
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 from pydicom.dataset import Dataset
 
+from dicom_io import codes, sr_text
+from dicom_io.codes import Code
+from dicom_io.context import MANUFACTURER, Source, plain
+from dicom_io.contour import closed
 from dicom_io.errors import ObjectError
-from dicom_io.findings import StudyFindings
-from dicom_io.sr_items import content_items
+from dicom_io.findings import ImageRead, NodeFinding, SideFinding, StudyFindings
+from dicom_io.seg import algorithm_parameters
+from dicom_io.validate_codes import procedures
+from dicom_io.validate_items import (
+    Expected,
+    check_items,
+    compare,
+    named,
+    number,
+    own_value,
+    said,
+    site,
+)
 
 
-def check_report(ds: Dataset, findings: StudyFindings) -> None:
-    """Check that every node is followed, and that a demonstration evaluates nothing."""
-    items = list(content_items(ds))
-    tracked = {item.UID for item in items if item.ValueType == "UIDREF"}
-    if any(node.tracking_uid not in tracked for node in findings.nodes):
-        raise ObjectError("the report lacks a node that was found")
-    concepts = {item.ConceptNameCodeSequence[0].CodeValue for item in items}
-    if findings.algorithm.demonstration and "111330" in concepts:
+def check_report(ds: Dataset, findings: StudyFindings, sources: Sequence[Source]) -> None:
+    """Check the items, the evidence, and every number, side and limit."""
+    by_uid = {source.sop_instance_uid: source for source in sources}
+    check_items(ds)
+    _check_evidence(ds, findings, sources)
+    compare(said(ds), _observer(findings), "the report does not say who made it")
+    _check_procedures(ds, sources)
+    _check_library(ds, findings, by_uid)
+    _check_groups(ds, findings, by_uid)
+    _check_words(ds, findings)
+    _check_exclusions(ds, findings, by_uid)
+    _check_notes(ds, findings, sources)
+    if findings.algorithm.demonstration and any(named(ds, codes.METASTASIS)):
         raise ObjectError("a demonstration's report may carry no qualitative finding")
+
+
+def _check_evidence(ds: Dataset, findings: StudyFindings, sources: Sequence[Source]) -> None:
+    """Every instance that is referred to is listed, and every image that was given."""
+    study = findings.study_instance_uid
+    listed = set(_listed(ds.CurrentRequestedProcedureEvidenceSequence))
+    given = {(study, s.series_instance_uid, s.sop_class_uid, s.sop_instance_uid) for s in sources}
+    if not given <= listed:
+        raise ObjectError("the report does not list its sources as evidence")
+    replaced = set(_listed(ds.get("PredecessorDocumentsSequence", ())))
+    wanted = {(study, series, sop_class, uid) for sop_class, uid, series in findings.predecessors}
+    if replaced != wanted:
+        raise ObjectError("the report does not name the reports that it replaces")
+
+
+def _listed(studies: Sequence[Dataset]) -> Iterator[tuple[str, ...]]:
+    """Yield study, series, SOP class and instance of a Hierarchical SOP Instance Reference."""
+    for study in studies:
+        for series in study.ReferencedSeriesSequence:
+            for item in series.ReferencedSOPSequence:
+                uids = (item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID)
+                yield tuple(map(str, (study.StudyInstanceUID, series.SeriesInstanceUID, *uids)))
+
+
+def _observer(findings: StudyFindings) -> Expected:
+    return {
+        codes.LANGUAGE: codes.ENGLISH.value,
+        codes.OBSERVER_TYPE: codes.DEVICE.value,
+        codes.DEVICE_UID: findings.device_uid,
+        codes.DEVICE_NAME: plain(findings.node_ae_title),
+        codes.DEVICE_MANUFACTURER: MANUFACTURER,
+        codes.DEVICE_MODEL: plain(f"AxNode {findings.software_version}"),
+        codes.DEVICE_SERIAL: findings.device_uid,
+    }
+
+
+def _check_procedures(ds: Dataset, sources: Sequence[Source]) -> None:
+    allowed = {code.value for source in sources for code in procedures(source)}
+    reported = said(ds).get(codes.PROCEDURE_REPORTED.value)
+    if not reported or not allowed.union({codes.IMAGING_PROCEDURE.value}).issuperset(reported):
+        raise ObjectError("the report does not name the procedure of its sources")
+
+
+def _check_library(ds: Dataset, findings: StudyFindings, sources: Mapping[str, Source]) -> None:
+    """Check that the images read are listed, with the spacing that sizes rest on."""
+    groups = named(ds, codes.IMAGE_LIBRARY_GROUP)
+    entries = [entry for group in groups for entry in group.ContentSequence]
+    listed = [entry.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for entry in entries]
+    if listed != [image.sop_instance_uid for image in findings.images]:
+        raise ObjectError("the report does not list the images that were read")
+    for entry, image in zip(entries, findings.images, strict=True):
+        described = _image(image, sources[image.sop_instance_uid])
+        stated = said(entry)
+        if not codes.SOURCE.matches(_name(entry)) or codes.MODALITY.value not in stated:
+            raise ObjectError("the report lists an image without saying what it is")
+        compare(stated, described, "the report describes another image")
+
+
+def _image(image: ImageRead, source: Source) -> Expected:
+    known = image.calibration
+    cine = number(source.frame_count, codes.FRAMES) if source.is_cine else None
+    return {
+        codes.IMAGE_LATERALITY: codes.SIDES[image.laterality].value if image.laterality else None,
+        codes.NUMBER_OF_FRAMES: cine,
+        codes.ROWS: number(source.rows, codes.PIXELS),
+        codes.COLUMNS: number(source.columns, codes.PIXELS),
+        codes.HORIZONTAL_SPACING: number(known.column_mm, codes.MM) if known else None,
+        codes.VERTICAL_SPACING: number(known.row_mm, codes.MM) if known else None,
+    }
+
+
+def _check_groups(ds: Dataset, findings: StudyFindings, sources: Mapping[str, Source]) -> None:
+    """One group per side, or the reason why there is none, and then one per node."""
+    (measurements,) = named(ds, codes.IMAGING_MEASUREMENTS)
+    groups = list(measurements.ContentSequence)
+    expected = [_side(side) for side in findings.sides]
+    if findings.not_evaluable:
+        expected = [{codes.EVALUABILITY: codes.reason(findings.not_evaluable).value}]
+    expected += [_node(node) for node in findings.nodes]
+    if len(groups) != len(expected):
+        raise ObjectError("the report lacks a node or side that was found, or has another")
+    templates = ["1501"] * (len(groups) - len(findings.nodes)) + ["1410"] * len(findings.nodes)
+    if [_template(ds), *map(_template, groups)] != ["1500", *templates]:
+        raise ObjectError("the report does not name the templates that it follows")
+    if any(len(said(group).get(codes.TRACKING_UID.value, ())) != 1 for group in groups):
+        raise ObjectError("a group of the report has no tracking UID")
+    for group, values in zip(groups, expected, strict=True):
+        compare(said(group), {**values, **_algorithm(findings)}, "a group is not what was found")
+    of_nodes = groups[len(groups) - len(findings.nodes) :]
+    for group, node in zip(of_nodes, findings.nodes, strict=True):
+        _check_contour(group, node, sources)
+    (point,) = (i for i in named(ds, codes.OPERATING_POINT) if i.ValueType == "CONTAINER")
+    compare(said(point), _operating_point(findings), "the operating point is another one")
+
+
+def _template(container: Dataset) -> str:
+    (used,) = container.ContentTemplateSequence
+    return str(used.TemplateIdentifier) if used.MappingResource == "DCMR" else ""
+
+
+def _algorithm(findings: StudyFindings) -> Expected:
+    used = findings.algorithm
+    return {
+        codes.ALGORITHM_NAME: plain(used.name),
+        codes.ALGORITHM_VERSION: plain(used.version),
+        codes.ALGORITHM_MANUFACTURER: MANUFACTURER,
+        codes.ALGORITHM_PARAMETERS: algorithm_parameters(findings),
+        codes.ALGORITHM_FAMILY: codes.ARTIFICIAL_INTELLIGENCE.value,
+    }
+
+
+def _side(side: SideFinding) -> dict[Code, str | None]:
+    evaluation = codes.EVALUATIONS[side.evaluation].value if side.evaluation else None
+    return {
+        codes.FINDING_SITE: site(codes.AXILLA, side.laterality),
+        codes.TRACKING_IDENTIFIER: sr_text.side_name(side.laterality),
+        codes.NODE_COUNT: number(len(side.node_numbers), codes.COUNT),
+        codes.SCORE: None if side.score is None else number(side.score, codes.ZERO_TO_ONE),
+        codes.METASTASIS: evaluation,
+        codes.COMMENT: plain(sr_text.side_comment(side)),
+    }
+
+
+def _node(node: NodeFinding) -> dict[Code, str | None]:
+    m = node.measurements
+    length, area = (codes.MM, codes.MM2) if m.calibrated else (codes.PIXELS, codes.PIXELS)
+    return {
+        codes.TRACKING_IDENTIFIER: node.label,
+        codes.TRACKING_UID: node.tracking_uid,
+        codes.FINDING: codes.LYMPH_NODE.value,
+        codes.FINDING_SITE: site(codes.AXILLARY_NODE, node.laterality),
+        codes.LONG_AXIS: number(m.long_axis, length),
+        codes.SHORT_AXIS: number(m.short_axis, length),
+        codes.AXIS_RATIO: number(m.axis_ratio, codes.RATIO),
+        codes.AREA: number(m.area, area),
+        codes.CIRCULARITY: number(m.circularity, codes.RATIO),
+        codes.MARGIN_SHARPNESS: number(m.margin_sharpness, codes.ZERO_TO_ONE),
+        codes.SCORE: number(node.score, codes.ZERO_TO_ONE),
+        codes.FRAMES_SEGMENTED: number(len(set(_drawn(node))), codes.FRAMES),
+    }
+
+
+def _drawn(node: NodeFinding) -> Iterator[tuple[str, int]]:
+    return ((v.sop_instance_uid, v.frame_number) for v in node.views if v.mask.any())
+
+
+def _operating_point(findings: StudyFindings) -> Expected:
+    point = findings.operating_point
+    return {
+        codes.OPERATING_POINT: plain(point.name),
+        codes.THRESHOLD: _numbers(point.threshold),
+        codes.SENSITIVITY: _numbers(point.sensitivity, point.sensitivity_ci95),
+        codes.SPECIFICITY: _numbers(point.specificity, point.specificity_ci95),
+        codes.PREVALENCE: _numbers(point.prevalence),
+    }
+
+
+def _numbers(value: float | None, interval: tuple[float, float] | None = None) -> str | None:
+    if value is None:
+        return None
+    words = [number(value, codes.ZERO_TO_ONE)]
+    for bound, limit in zip((codes.CI_LOWER, codes.CI_UPPER), interval or (), strict=False):
+        words.append(f"{bound.value}={number(limit, codes.ZERO_TO_ONE)}")
+    return " ".join(words)
+
+
+def _check_contour(group: Dataset, node: NodeFinding, sources: Mapping[str, Source]) -> None:
+    view = node.views[node.key_view]
+    source = sources[view.sop_instance_uid]
+    (region,) = named(group, codes.IMAGE_REGION)
+    (image,) = region.ContentSequence[0].ReferencedSOPSequence
+    place = (image.ReferencedSOPInstanceUID, image.get("ReferencedFrameNumber"))
+    frame = view.frame_number if source.names_frames else None
+    points = np.array(region.GraphicData, dtype=np.float32)
+    same = np.array_equal(points, closed(view.contour, source).ravel().astype(np.float32))
+    if place != (source.sop_instance_uid, frame) or region.GraphicType != "POLYLINE" or not same:
+        raise ObjectError("a contour in the report is not the one that was found")
+
+
+def _check_words(ds: Dataset, findings: StudyFindings) -> None:
+    """Check that the limits are all there, and what was left out."""
+    (limits,) = named(ds, codes.LIMITS)
+    stated = said(limits)
+    if stated[codes.LIMIT.value] != [plain(words) for words in sr_text.limits(findings)]:
+        raise ObjectError("the report does not state its limits")
+    banner = plain(sr_text.demonstration()) if findings.algorithm.demonstration else None
+    use = plain(findings.algorithm.intended_use)
+    words: Expected = {codes.DEMONSTRATION: banner, codes.INTENDED_USE: use}
+    compare(stated, words, "the report does not state what it is for")
+
+
+def _check_exclusions(ds: Dataset, findings: StudyFindings, sources: Mapping[str, Source]) -> None:
+    """Check what was left out; an image that could not even be read is told without reference."""
+    left_out = [e for e in findings.exclusions if e.sop_instance_uid in sources]
+    whole = {(e.reason, e.sop_instance_uid) for e in left_out if e.frame_number is None}
+    wanted: set[tuple[str, str, int | None]] = set()
+    for e in left_out:
+        named_frame = sources[e.sop_instance_uid].names_frames
+        frame = e.frame_number if (e.reason, e.sop_instance_uid) not in whole else None
+        place = (e.sop_instance_uid, frame if named_frame else None)
+        wanted.add((codes.reason(e.reason).value, *place))
+    if set(_left_out(ds)) != wanted:
+        raise ObjectError("the report does not say what was left out")
+
+
+def _left_out(ds: Dataset) -> Iterator[tuple[str, str, int | None]]:
+    """Yield reason, image and frame of what the report says was left out; None: all of it."""
+    for section in named(ds, codes.EXCLUSIONS):
+        for item in section.ContentSequence:
+            reason = own_value(item) if codes.EXCLUDED.matches(_name(item)) else ""
+            for image in item.ContentSequence:
+                yield from ((reason, *place) for place in _places(image))
+
+
+def _places(item: Dataset) -> Iterator[tuple[str, int | None]]:
+    """Yield image and frame of each reference of an item."""
+    for reference in item.get("ReferencedSOPSequence", ()):
+        numbers = reference.get("ReferencedFrameNumber")
+        frames = [numbers] if isinstance(numbers, int | None) else list(numbers)
+        yield from ((str(reference.ReferencedSOPInstanceUID), frame) for frame in frames)
+
+
+def _name(item: Dataset) -> Dataset:
+    name: Dataset = item.ConceptNameCodeSequence[0]
+    return name
+
+
+def _check_notes(ds: Dataset, findings: StudyFindings, sources: Sequence[Source]) -> None:
+    """Check that everything noted on an image is told."""
+    names = sr_text.image_names(sources)
+    by_uid = {source.sop_instance_uid: source for source in sources}
+    wanted = [
+        plain(note)
+        for image in findings.images
+        for note in sr_text.image_notes(
+            image, by_uid[image.sop_instance_uid], names[image.sop_instance_uid]
+        )
+    ]
+    if [item.TextValue for item in named(ds, codes.IMAGE_NOTE)] != wanted:
+        raise ObjectError("the report lacks a note on an image")

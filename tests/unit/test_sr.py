@@ -288,7 +288,7 @@ def test_the_procedure_is_the_sources_own(tmp_path: Path) -> None:
     """The imaging procedure, not the algorithm; a fallback where the source has none."""
     sets, paths = study(tmp_path, SourceSpec())
     fallback = next(named(build(findings(sets), paths), "121058"))
-    assert fallback.ConceptCodeSequence[0].CodeValue == "16310003"
+    assert fallback.ConceptCodeSequence[0].CodeValue == "363679005"
     procedure = Dataset()
     procedure.CodeValue, procedure.CodingSchemeDesignator = "USAX", "99LOCAL"
     procedure.CodeMeaning = "US axilla"
@@ -306,7 +306,7 @@ def test_a_procedure_that_is_not_ascii_falls_back(tmp_path: Path) -> None:
     sets[0].ProcedureCodeSequence = [procedure]
     write(sets[0], paths[0])
     (item,) = named(build(findings(sets), paths), "121058")
-    assert item.ConceptCodeSequence[0].CodeValue == "16310003"
+    assert item.ConceptCodeSequence[0].CodeValue == "363679005"
 
 
 def test_class_is_a_setting(tmp_path: Path) -> None:
