@@ -14,10 +14,18 @@ from model.errors import DeviceError
 from model.runtime import Predictor
 
 
-def decode(places: Sequence[pictures.Place], inputs: Mapping[str, Path]) -> tuple[Frame, ...]:
+def decode(
+    places: Sequence[pictures.Place],
+    inputs: Mapping[str, Path],
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[Frame, ...]:
     """Decode frames once more; `inputs` has each source's file by SOP Instance UID."""
-    opened = {uid: Image.open(inputs[uid]) for uid, _ in places}
-    return tuple(Frame(uid, number, opened[uid].frame(number - 1)) for uid, number in places)
+    frames = []
+    for uid, number in places:
+        progress()
+        frames.append(Frame(uid, number, Image.open(inputs[uid]).frame(number - 1)))
+    progress()
+    return tuple(frames)
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,8 @@ class Analyser:
             tracking_root=request["tracking_root"],
             progress=progress,
         )
-        if request["pictures"]:
-            frames = decode(pictures.to_send(analysis), dict(inputs))
-            analysis = replace(analysis, frames=frames)
+        places = pictures.to_send(analysis, request["pictures"])
+        analysis = replace(analysis, frames=decode(places, dict(inputs), progress))
         return answer.save(analysis, Path(request["masks"]))
 
     def read(

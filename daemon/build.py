@@ -1,6 +1,6 @@
 """The result objects of one analysis: SEG and report, and the pictures that go with them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -23,8 +23,8 @@ def build_objects(
     settings: Results,
     uid: UidMaker,
     now: datetime,
-) -> list[BuiltObject]:
-    """Return every object that the settings ask for, checked.
+) -> Iterator[BuiltObject]:
+    """Yield every object that the settings ask for, checked, one picture at a time.
 
     Parameters
     ----------
@@ -41,13 +41,12 @@ def build_objects(
         seg_compression=settings.seg_compression,
         sr_class=settings.sr_class,
     )
-    built = build(findings, [path for _, path in inputs], chosen, uid, now)
+    yield from build(findings, [path for _, path in inputs], chosen, uid, now)
     if settings.secondary_capture != "off":
-        built += _captures(findings, dict(inputs), frames, uid, now)
+        yield from _captures(findings, dict(inputs), frames, uid, now)
     if settings.presentation_state != "off":
         sources = [read_source(path) for _, path in inputs]
-        built += presentation_states(findings, sources, uid, now)
-    return built
+        yield from presentation_states(findings, sources, uid, now)
 
 
 def _captures(
@@ -56,16 +55,8 @@ def _captures(
     frames: Sequence[Frame],
     uid: UidMaker,
     now: datetime,
-) -> list[BuiltObject]:
-    return [
-        capture(
-            findings,
-            sources[frame.sop_instance_uid],
-            frame.frame_number,
-            np.asarray(picture(findings, frame)),
-            uid,
-            ordinal,
-            now,
-        )
-        for ordinal, frame in enumerate(frames)
-    ]
+) -> Iterator[BuiltObject]:
+    for ordinal, frame in enumerate(frames):
+        drawn = np.asarray(picture(findings, frame))
+        path = sources[frame.sop_instance_uid]
+        yield capture(findings, path, frame.frame_number, drawn, uid, ordinal, now)

@@ -29,9 +29,10 @@ AETitle = Annotated[
 ]
 """An application entity title: PS3.5 6.2, VR AE."""
 Port = Annotated[int, Field(ge=0, le=65535)]
+_SWITCH = {True: "on", False: "off"}
 Pictures = Annotated[
     Literal["off", "auto", "on"],
-    BeforeValidator(lambda value: {True: "on", False: "off"}.get(value, value)),
+    BeforeValidator(lambda value: _SWITCH[value] if isinstance(value, bool) else value),
 ]
 """Whether contours are sent as pictures too; auto: to destinations that refuse or do not draw SEG.
 
@@ -254,6 +255,11 @@ def _explain(error: ValidationError) -> str:
     return "configuration: " + "; ".join(lines)
 
 
+def _blind(config: Config) -> bool:
+    """Tell whether a destination's viewer draws no SEG."""
+    return any(not destination.draws_seg for destination in config.destinations)
+
+
 def _check(config: Config) -> None:
     names = [destination.name for destination in config.destinations]
     if len(set(names)) != len(names):
@@ -272,7 +278,8 @@ def _check(config: Config) -> None:
             )
     results = config.results
     pictures = (results.presentation_state, results.secondary_capture)
-    if not results.seg and not results.sr and "on" not in pictures:
+    drawn = "on" in pictures or ("auto" in pictures and _blind(config))
+    if not results.seg and not results.sr and not drawn:
         raise ConfigError(
             "configuration: results: seg and sr are both off, so nothing would ever be delivered; "
             "turn one on"

@@ -27,6 +27,7 @@ from dicom_io.scu import Outcome, Remote, StoreResult
 
 log = logging.getLogger(__name__)
 _BATCH = 100  # objects of one association
+_AT_REST = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
 Send = Callable[[Remote, Sequence[Path], Callable[[StoreResult], None]], object]
 
 
@@ -125,7 +126,9 @@ class Deliverer:
             return [Due(*row) for row in rows]
 
     def _settle(self, item: Due, outcome: Outcome, status: int | None, detail: str) -> None:
-        self._database.write(lambda c: self._apply(c, item, outcome, status, detail))
+        unwanted = self._database.write(lambda c: self._apply(c, item, outcome, status, detail))
+        for file_hash in unwanted:
+            self._objects.remove(file_hash)
         log.log(
             logging.INFO if outcome is Outcome.STORED else logging.WARNING,
             "delivery attempted",
@@ -140,7 +143,8 @@ class Deliverer:
 
     def _apply(
         self, connection: Connection, item: Due, outcome: Outcome, status: int | None, detail: str
-    ) -> None:
+    ) -> list[str]:
+        """Record an answer; return the names of files that nobody needs any more."""
         now = self._clock()
         attempts = item.attempts + 1
         verdict = self._policy.judge(outcome, attempts)
@@ -151,7 +155,7 @@ class Deliverer:
                 .where(schema.deliveries.c.id == item.delivery_id)
                 .values(detail=detail, due_us=now + self._policy.wait_us(attempts), **values)
             )
-            return
+            return []
         when = None
         if verdict is Verdict.DELIVERED:
             state, when = DeliveryState.DELIVERED, now
@@ -162,7 +166,9 @@ class Deliverer:
         else:
             state = DeliveryState.PARKED
         move_delivery(connection, item.delivery_id, state, detail, now, delivered_us=when, **values)
-        settle_study(connection, item.study_id, now)
+        if settle_study(connection, item.study_id, now) in _AT_REST:
+            return fallback.release(connection, item.study_id)
+        return []
 
     def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 0.2) -> None:
         """Deliver until `stopping` is set."""
@@ -195,13 +201,14 @@ def park_unknown(connection: Connection, names: Sequence[str], now_us: int) -> N
         settle_study(connection, row.study_id, now_us)
 
 
-def settle_study(connection: Connection, study_id: int, now_us: int) -> None:
-    """Bring a study that is delivering to rest, where its deliveries allow it."""
-    state = connection.execute(
+def settle_study(connection: Connection, study_id: int, now_us: int) -> StudyState:
+    """Bring a study that is delivering to rest, where its deliveries allow it; return its state."""
+    state: StudyState = connection.execute(
         select(schema.studies.c.state).where(schema.studies.c.id == study_id)
     ).scalar_one()
     if state != StudyState.DELIVERING:
-        return
+        return StudyState(state)
     new, reason = resting_state(connection, study_id)
     if new is not StudyState.DELIVERING:
         move_study(connection, study_id, new, reason, now_us)
+    return new

@@ -1,12 +1,16 @@
 """Pictures in place of a SEG: where they go from the start, and where after a refusal."""
 
-from sqlalchemy import Connection, insert, select
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, insert, select
 
 from daemon import schema
 from daemon.config import Config
 from daemon.lifecycle import DeliveryState
 
 _PICTURES = ("sc", "pr")  # roles of objects that show contours where a SEG does not
+_ON_ITS_WAY = (DeliveryState.PENDING, DeliveryState.DELIVERED)
 
 
 def destinations_for(role: str, config: Config) -> list[str]:
@@ -16,11 +20,25 @@ def destinations_for(role: str, config: Config) -> list[str]:
     return [d.name for d in config.destinations if setting == "on" or not d.draws_seg]
 
 
+def wanted(config: Config) -> str:
+    """Return whether pictures could go anywhere: `never`, `with_nodes` or `always`.
+
+    They could without a node where they go at once, and only with one where they wait for a SEG
+    that is refused.
+    """
+    setting = config.results.secondary_capture
+    if setting == "on" or (setting == "auto" and not all(d.draws_seg for d in config.destinations)):
+        return "always"
+    may_wait = setting == "auto" and config.results.seg and config.destinations
+    return "with_nodes" if may_wait else "never"
+
+
 def stands_in(connection: Connection, delivery_id: int, now_us: int) -> bool:
     """Return whether pictures stand in for a refused object; those of a SEG are queued first.
 
     They stand in for a SEG where its analysis has some, and for a presentation state where a
-    Secondary Capture goes to the same destination.
+    Secondary Capture goes to the same destination. One that was refused itself stands in for
+    nothing.
     """
     deliveries, objects = schema.deliveries, schema.objects
     refused = connection.execute(
@@ -28,35 +46,50 @@ def stands_in(connection: Connection, delivery_id: int, now_us: int) -> bool:
         .join(objects, objects.c.id == deliveries.c.object_id)
         .where(deliveries.c.id == delivery_id)
     ).one()
-    made, queued = _pictures(connection, refused.analysis_id, refused.destination)
+    pictures = _pictures(connection, refused.analysis_id, refused.destination)
     if refused.role == "seg":
-        for object_id in sorted(made.keys() - queued):
-            connection.execute(
-                insert(deliveries).values(
-                    object_id=object_id,
-                    destination=refused.destination,
-                    state=DeliveryState.PENDING,
-                    due_us=now_us,
-                )
-            )
-        return bool(made)
-    return refused.role == "pr" and any(made[object_id] == "sc" for object_id in queued)
+        for picture in pictures:
+            if picture.state is None:
+                _queue(connection, picture.id, refused.destination, now_us)
+        return any(picture.state in (None, *_ON_ITS_WAY) for picture in pictures)
+    captures = [picture for picture in pictures if picture.role == "sc"]
+    return refused.role == "pr" and any(p.state in _ON_ITS_WAY for p in captures)
 
 
-def _pictures(
-    connection: Connection, analysis_id: int, destination: str
-) -> tuple[dict[int, str], set[int]]:
-    """Return the roles of an analysis's pictures by id, and which are queued to a destination."""
-    deliveries, objects = schema.deliveries, schema.objects
+def release(connection: Connection, study_id: int) -> list[str]:
+    """Forget the pictures of a study at rest that nobody asked for; return their files' names.
+
+    They are large, and every destination has taken the SEG by now.
+    """
+    objects, deliveries = schema.objects, schema.deliveries
+    queued = select(deliveries.c.id).where(deliveries.c.object_id == objects.c.id).exists()
     rows = connection.execute(
-        select(objects.c.id, objects.c.role).where(
-            objects.c.analysis_id == analysis_id, objects.c.role.in_(_PICTURES)
+        select(objects.c.id, objects.c.file_hash)
+        .join(schema.analyses, schema.analyses.c.id == objects.c.analysis_id)
+        .where(schema.analyses.c.study_id == study_id, objects.c.role.in_(_PICTURES), ~queued)
+    ).all()
+    connection.execute(delete(objects).where(objects.c.id.in_([row.id for row in rows])))
+    return [str(row.file_hash) for row in rows]
+
+
+def _pictures(connection: Connection, analysis_id: int, destination: str) -> Sequence[Any]:
+    """Return id and role of an analysis's pictures, and how their delivery stands; None: none."""
+    deliveries, objects = schema.deliveries, schema.objects
+    here = and_(deliveries.c.object_id == objects.c.id, deliveries.c.destination == destination)
+    return connection.execute(
+        select(objects.c.id, objects.c.role, deliveries.c.state)
+        .join(deliveries, here, isouter=True)
+        .where(objects.c.analysis_id == analysis_id, objects.c.role.in_(_PICTURES))
+        .order_by(objects.c.id)
+    ).all()
+
+
+def _queue(connection: Connection, object_id: int, destination: str, now_us: int) -> None:
+    connection.execute(
+        insert(schema.deliveries).values(
+            object_id=object_id,
+            destination=destination,
+            state=DeliveryState.PENDING,
+            due_us=now_us,
         )
     )
-    made = {row.id: str(row.role) for row in rows}
-    queued = connection.execute(
-        select(deliveries.c.object_id).where(
-            deliveries.c.object_id.in_(made), deliveries.c.destination == destination
-        )
-    )
-    return made, set(queued.scalars())

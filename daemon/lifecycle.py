@@ -54,8 +54,9 @@ STUDY: Mapping[StudyState, frozenset[StudyState]] = {
     _S.ANALYSING: frozenset({_S.QUEUED, _S.PARKED}) | _RESTING,
     # a late instance makes a new version while the old one is still under way
     _S.DELIVERING: frozenset({_S.DELIVERED, _S.NOT_EVALUABLE, _S.PARKED, _S.QUEUED}),
-    _S.DELIVERED: frozenset({_S.RECEIVING}),
-    _S.NOT_EVALUABLE: frozenset({_S.RECEIVING}),
+    # a late instance, or `axnode retry` of what was refused and replaced
+    _S.DELIVERED: frozenset({_S.RECEIVING, _S.DELIVERING}),
+    _S.NOT_EVALUABLE: frozenset({_S.RECEIVING, _S.DELIVERING}),
     _S.IGNORED: frozenset({_S.RECEIVING}),
     # `axnode retry`, or a late instance
     _S.PARKED: frozenset({_S.RECEIVING, _S.QUEUED, _S.DELIVERING}),
@@ -72,7 +73,8 @@ DELIVERY: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     _D.PENDING: frozenset({_D.DELIVERED, _D.PARKED, _D.REPLACED}),
     _D.DELIVERED: frozenset(),
     _D.PARKED: frozenset({_D.PENDING, _D.DROPPED}),
-    _D.REPLACED: frozenset(),
+    # `axnode retry`, once the destination takes what it refused
+    _D.REPLACED: frozenset({_D.PENDING, _D.DROPPED}),
     _D.DROPPED: frozenset(),
 }
 

@@ -11,7 +11,7 @@ from PIL.Image import Image as Picture
 
 from daemon.analysis import Analysis, Frame
 from daemon.overlay import Outline, draw
-from dicom_io.findings import ImageRead, NodeFinding, StudyFindings
+from dicom_io.findings import ImageRead, NodeFinding, NodeView, StudyFindings
 
 _SIDES = {"R": "Right side", "L": "Left side", None: "Side unknown"}
 Place = tuple[str, int]  # SOP Instance UID, 1-based frame number
@@ -23,12 +23,16 @@ def key_frames(nodes: Sequence[NodeFinding]) -> tuple[Place, ...]:
     return tuple(dict.fromkeys((view.sop_instance_uid, view.frame_number) for view in views))
 
 
-def to_send(analysis: Analysis) -> tuple[Place, ...]:
-    """Return the frames of the pictures for a PACS: where no node was found, the first image.
+def to_send(analysis: Analysis, wanted: str) -> tuple[Place, ...]:
+    """Return the frames of the pictures for a PACS; `wanted` as `daemon.fallback.wanted` says.
 
-    A viewer without SEG and SR then shows at least that the study was read.
+    Where no node was found the first image is shown: a viewer without SEG and SR then shows at
+    least that the study was read.
     """
-    return key_frames(analysis.nodes) or tuple(_middle(image) for image in analysis.images[:1])
+    if wanted == "never":
+        return ()
+    first = analysis.images[:1] if wanted == "always" else ()
+    return key_frames(analysis.nodes) or tuple(_middle(image) for image in first)
 
 
 def to_save(analysis: Analysis) -> tuple[Place, ...]:
@@ -52,36 +56,52 @@ def picture(findings: StudyFindings, frame: Frame) -> Picture:
     """Return a frame with every node on it drawn, and a footer with what it says."""
     (image,) = (i for i in findings.images if i.sop_instance_uid == frame.sop_instance_uid)
     nodes = [n for n in findings.nodes if n.views[0].sop_instance_uid == frame.sop_instance_uid]
-    outlines = [outline for node in nodes for outline in _outlines(node, frame.frame_number)]
-    return draw(frame.pixels, outlines, _footer(findings, image, frame.frame_number, len(nodes)))
+    here = [node for node in nodes if _views(node, frame.frame_number)]
+    outlines = [outline for node in here for outline in _outlines(node, frame.frame_number)]
+    footer = _footer(findings, image, frame.frame_number, len(here), len(nodes))
+    return draw(frame.pixels, outlines, footer)
+
+
+def _views(node: NodeFinding, frame_number: int) -> list[NodeView]:
+    return [view for view in node.views if view.frame_number == frame_number]
 
 
 def _outlines(node: NodeFinding, frame_number: int) -> list[Outline]:
-    size = node.measurements
-    unit = "mm" if size.calibrated else "px"
-    caption = f"{node.label}  {size.long_axis:.1f} x {size.short_axis:.1f} {unit}  {node.score:.2f}"
+    """Return the parts of a node on a frame, the first with its caption."""
+    captions = [_caption(node, frame_number)]
     return [
-        Outline(view.contour, node.number, caption)
-        for view in node.views
-        if view.frame_number == frame_number
+        Outline(view.contour, node.number, captions.pop() if captions else "")
+        for view in _views(node, frame_number)
     ]
 
 
-def _footer(findings: StudyFindings, image: ImageRead, shown: int, nodes: int) -> str:
+def _caption(node: NodeFinding, frame_number: int) -> str:
+    """Return label and score, and the size on the frame where it was measured."""
+    words = [node.label]
+    if node.views[node.key_view].frame_number == frame_number:
+        size = node.measurements
+        unit = "mm" if size.calibrated else "px"
+        words.append(f"{size.long_axis:.1f} x {size.short_axis:.1f} {unit}")
+    return "  ".join([*words, f"{node.score:.2f}"])
+
+
+def _footer(findings: StudyFindings, image: ImageRead, shown: int, here: int, nodes: int) -> str:
     kind = (
         "DEMONSTRATION bundle, not for clinical use. "
         if findings.algorithm.demonstration
         else "Research use only, not for diagnosis. "
     )
-    which = f", frame {shown}" if max(image.frame_numbers) > 1 else ""
-    found = f"{nodes} lymph node{'s' * (nodes != 1)} segmented" if nodes else "none segmented"
+    cine = max(image.frame_numbers) > 1
+    which = f", frame {shown}" if cine else ""
+    found = f"{here} lymph node{'s' * (here != 1)} segmented" if here else "none segmented"
+    if nodes > here:
+        found += f", {nodes} on the whole cine"
     words = f"{kind}{_SIDES[image.laterality]}{which}: {found}."
     if not nodes:
         return f"{words} This is no negative finding."
-    point = findings.operating_point
     return (
-        f"{words} Number beside a node: AI score 0..1; operating point {point.name} "
-        f"= {point.threshold:.2f}."
+        f"{words} Number after a node's name: AI score for metastasis, 0 to 1 "
+        f"(threshold {findings.operating_point.threshold:.2f})."
     )
 
 

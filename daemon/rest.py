@@ -29,7 +29,7 @@ def resting_state(connection: Connection, study_id: int) -> tuple[StudyState, st
     if delivered := counts.get(DeliveryState.DELIVERED):
         where = f"{delivered} deliveries confirmed"
         if counts.get(DeliveryState.REPLACED):
-            where += ", pictures in place of what was refused"
+            where += ", pictures in place of what was refused (axnode retry sends it again)"
     elif counts.get(DeliveryState.DROPPED):
         where = "deliveries were given up by hand"
     else:

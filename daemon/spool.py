@@ -66,6 +66,10 @@ class Spool:
             file.keep(digest)
         return digest
 
+    def remove(self, digest: str) -> None:
+        """Delete a file that no row names any more."""
+        self.path(digest).unlink(missing_ok=True)
+
     def free_bytes(self) -> int:
         """Return the free space of the file system."""
         return shutil.disk_usage(self.root).free

@@ -8,6 +8,8 @@ from sqlalchemy import Connection, func, select
 from daemon import schema
 from daemon.lifecycle import DeliveryState, StudyState
 
+_WAITING = (DeliveryState.PENDING, DeliveryState.PARKED)
+
 
 def counts(connection: Connection) -> dict[str, int]:
     """Return the number of studies in each state; every state is listed."""
@@ -40,7 +42,7 @@ def destinations(connection: Connection, names: Sequence[str]) -> list[dict[str,
             **{state.value: _count(connection, name, state) for state in DeliveryState},
             "last_failure": connection.execute(
                 select(table.c.detail)
-                .where(table.c.destination == name, table.c.state != DeliveryState.DELIVERED)
+                .where(table.c.destination == name, table.c.state.in_(_WAITING))
                 .where(table.c.attempts > 0)
                 .order_by(table.c.id.desc())
                 .limit(1)

@@ -1,6 +1,6 @@
 """Putting what a person has looked at back into its queue."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, select, update
@@ -12,6 +12,7 @@ from daemon.events import move_analysis, move_delivery, move_study
 from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
 
 _BY_HAND = "retried by hand"
+_RETRIED = (StudyState.PARKED, StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
 
 
 def retry(
@@ -19,12 +20,14 @@ def retry(
 ) -> str:
     """Try a parked study's analysis and deliveries again; return what was done, in words.
 
-    Deliveries to what is no longer among the `destinations` are dropped: nobody would send them.
+    What was replaced by pictures is tried again too, of a study at rest as well: the destination
+    may take it by now. Deliveries to what is no longer among the `destinations` are dropped:
+    nobody would send them.
 
     Raises
     ------
     InputError
-        There is no such study, or it is not parked.
+        There is no such study, or nothing of it waits for a person.
     """
     studies = schema.studies
     study = connection.execute(
@@ -32,9 +35,10 @@ def retry(
     ).one_or_none()
     if study is None:
         raise InputError("no study of that UID is known; axnode studies lists them")
-    if study.state != StudyState.PARKED:
+    waiting = _waiting(connection, study.id) if study.state in _RETRIED else []
+    if study.state != StudyState.PARKED and not waiting:
         raise InputError(f"nothing to retry: the study is {study.state}, not parked")
-    done = _retry_deliveries(connection, study.id, destinations, now_us)
+    done = _retry_deliveries(connection, waiting, destinations, now_us)
     if _retry_analysis(connection, study, now_us):
         move_study(connection, study.id, StudyState.QUEUED, _BY_HAND, now_us)
         done.insert(0, "the analysis is queued again")
@@ -64,16 +68,23 @@ def _retry_analysis(connection: Connection, study: Row[Any], now_us: int) -> boo
     return True
 
 
-def _retry_deliveries(
-    connection: Connection, study_id: int, destinations: Collection[str], now_us: int
-) -> list[str]:
+def _waiting(connection: Connection, study_id: int) -> Sequence[Any]:
+    """Return the deliveries that a person may want to try again."""
     table = schema.deliveries
-    rows = connection.execute(
+    return connection.execute(
         select(table.c.id, table.c.destination)
         .join(schema.objects, schema.objects.c.id == table.c.object_id)
         .join(schema.analyses, schema.analyses.c.id == schema.objects.c.analysis_id)
-        .where(schema.analyses.c.study_id == study_id, table.c.state == DeliveryState.PARKED)
+        .where(
+            schema.analyses.c.study_id == study_id,
+            table.c.state.in_((DeliveryState.PARKED, DeliveryState.REPLACED)),
+        )
     ).all()
+
+
+def _retry_deliveries(
+    connection: Connection, rows: Sequence[Any], destinations: Collection[str], now_us: int
+) -> list[str]:
     known = [row.id for row in rows if row.destination in destinations]
     gone = [row.id for row in rows if row.destination not in destinations]
     values = {"due_us": now_us, "attempts": 0}

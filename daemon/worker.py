@@ -131,7 +131,7 @@ class Worker:
                     "masks": str(masks),
                     "cine_frames": self._config.study.cine_frames,
                     "tracking_root": f"{self._reader.node_id}/{job.study_uid}",
-                    "pictures": self._config.results.secondary_capture != "off",
+                    "pictures": fallback.wanted(self._config),
                 }
             )
             analysis = _loaded(values, masks)

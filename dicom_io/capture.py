@@ -16,6 +16,7 @@ from dicom_io.results import BuiltObject, UidMaker, finish
 from dicom_io.seg_frames import reference
 
 SERIES_NUMBER = 9101
+_LARGEST = 0xFFFF  # Rows and Columns are US
 
 
 def capture(
@@ -49,6 +50,8 @@ def capture(
     """
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise ObjectError("a capture needs an RGB picture of bytes")
+    if max(picture.shape) > _LARGEST:
+        raise ObjectError("a picture is larger than DICOM can hold")
     source = context.read_source(source_path)
     when = context.stamp(now, source)
     described = {

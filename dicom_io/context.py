@@ -15,10 +15,10 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
-from dicom_io import codes
+from dicom_io import codes, syntaxes
 from dicom_io.errors import ObjectError
 from dicom_io.findings import StudyFindings
-from dicom_io.verbatim import OFFSET, raw_value, timezone_offset
+from dicom_io.verbatim import OFFSET, allowed_values, raw_value, timezone_offset
 
 MANUFACTURER = "AxNode"  # the node recognises its own objects by it
 
@@ -117,11 +117,19 @@ def stamp(now: datetime, source: Source) -> Stamp:
 
 def state_lossiness(ds: Dataset, original: Dataset) -> None:
     """Once lossy, always lossy (PS3.3 C.7.6.1.1.5), with what the source says of it."""
-    lossy = original.get("LossyImageCompression") == "01"
+    lossy = is_lossy(original)
     ds.LossyImageCompression = "01" if lossy else "00"
+    if not lossy:
+        return
     for keyword in ("LossyImageCompressionRatio", "LossyImageCompressionMethod"):
-        if lossy and original.get(keyword):
-            setattr(ds, keyword, original[keyword].value)
+        if values := allowed_values(original, keyword):
+            setattr(ds, keyword, values)
+
+
+def is_lossy(image: Dataset) -> bool:
+    """Whether an image says that it was compressed with loss, or its transfer syntax shows it."""
+    syntax = str(getattr(image, "file_meta", Dataset()).get("TransferSyntaxUID", ""))
+    return image.get("LossyImageCompression") == "01" or syntax in syntaxes.LOSSY
 
 
 def series_description(findings: StudyFindings, what: str) -> str:

@@ -29,11 +29,14 @@ def inflated(path: Path) -> bytes:
     Raises
     ------
     MalformedInstance
-        The data set is no deflate stream.
+        The data set is no deflate stream, or not a whole one.
     """
     meta, offset = part10.split(path)
+    stream = zlib.decompressobj(_RAW)
     try:
-        body = zlib.decompressobj(_RAW).decompress(path.read_bytes()[offset:])
+        body = stream.decompress(path.read_bytes()[offset:])
     except zlib.error as error:
         raise MalformedInstance("the deflated data set is damaged") from error
+    if not stream.eof:
+        raise MalformedInstance("the deflated data set is cut short")
     return part10.header(meta.sop_class_uid, meta.sop_instance_uid, EXPLICIT_LITTLE) + body

@@ -21,10 +21,6 @@ from .pixel_format import MAX_FRAME_BYTES, PixelFormat, pixel_format
 
 __all__ = ["MAX_FRAME_BYTES", "Image", "read_header"]
 
-_LOSSY_SYNTAXES = frozenset(
-    {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"}
-)
-
 
 class Image:
     """A stored image whose frames can be decoded; made by `open`.
@@ -110,12 +106,6 @@ class Image:
     def frame_count(self) -> int:
         """Number of frames, at least 1."""
         return len(self._layout.frames)
-
-    @property
-    def lossy(self) -> bool:
-        """Whether the image is or was compressed with loss (PS3.3 C.7.6.1.1.5)."""
-        declared = text(self.header, "LossyImageCompression") == "01"
-        return declared or str(self._syntax) in _LOSSY_SYNTAXES
 
     def frame(self, index0: int) -> NDArray[np.uint8]:
         """Decode one frame.

@@ -41,10 +41,10 @@ def presentation_states(
 ) -> list[BuiltObject]:
     """Return the contours and captions of all nodes, all objects in one series.
 
-    There is one object per source series, SOP class and way of showing the pixels. A node is left
-    out where its graphic would mislead: on an image of a single-frame class that has several
-    frames, a graphic cannot name its frame and would lie on all of them; on one that is shown
-    through a lookup table, the image would look other than without the graphic.
+    There is one object per source series, SOP class and way of showing the pixels; all nodes are
+    drawn, or there is none. A graphic would mislead on an image of a single-frame class that has
+    several frames, for it cannot name its frame and would lie on all of them; and on one that is
+    shown through a lookup table, which would look other than without the graphic.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ def presentation_states(
     ObjectError
         A node's image is not among the sources, or an object does not validate.
     """
-    if not findings.nodes:
-        return []
     drawn = _drawable(findings.nodes, sources)
+    if not drawn or len(drawn) < len(findings.nodes):
+        return []
     when = context.stamp(now, sources[0])
     side = _side(drawn)
     groups: dict[Hashable, list[_Drawn]] = {}

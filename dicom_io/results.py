@@ -207,6 +207,8 @@ def serialise(ds: Dataset, patient: Source, syntax: UID = ExplicitVRLittleEndian
     ):
         if value:
             whole[keyword] = verbatim.raw_element(keyword, value)
+    # else pydicom decodes every raw element and encodes it again, losing padding and odd bytes
+    whole.set_original_encoding(False, True, whole._character_set)
     body = io.BytesIO()
     dcmwrite(body, whole, implicit_vr=False, little_endian=True)
     data = deflate(body.getvalue()) if syntax.is_deflated else body.getvalue()

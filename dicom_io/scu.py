@@ -191,12 +191,11 @@ class _Batch:
         accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in assoc.accepted_contexts}
         alive = assoc.is_established
         for number, (path, meta) in list(self._files.items()):
-            pair = next((pair for pair in _pairs(meta) if pair in accepted), None)
-            if pair is None:
+            pairs = [pair for pair in _pairs(meta) if pair in accepted]
+            if not pairs:
                 self._results.put((number, _unsupported(path, meta)))
             elif alive:
-                send = _send if pair[1] == meta.transfer_syntax_uid else _send_inflated
-                result = send(assoc, path, number % 0xFFFF + 1)
+                result = _send_any(assoc, path, meta, pairs, number % 0xFFFF + 1)
                 # pynetdicom calls a lost association established for a moment, and a second
                 # send in that moment would wait for an answer that nobody sends
                 alive = result is not None
@@ -212,8 +211,22 @@ def _pairs(meta: FileMeta) -> list[tuple[str, str]]:
 
 
 def _unsupported(path: Path, meta: FileMeta) -> StoreResult:
-    what = f"{syntaxes.name(meta.sop_class_uid)} in {syntaxes.name(meta.transfer_syntax_uid)}"
+    offered = " or ".join(syntaxes.name(syntax) for _, syntax in _pairs(meta))
+    what = f"{syntaxes.name(meta.sop_class_uid)} in {offered}"
     return StoreResult(path, Outcome.UNSUPPORTED, None, f"the peer does not take {what}")
+
+
+def _send_any(
+    assoc: Any, path: Path, meta: FileMeta, pairs: Sequence[tuple[str, str]], message_id: int
+) -> StoreResult | None:
+    """Send in the first context; where the peer refuses for good, in the next."""
+    result = None
+    for _, syntax in pairs:
+        send = _send if syntax == meta.transfer_syntax_uid else _send_inflated
+        result = send(assoc, path, message_id)
+        if result is None or result.outcome not in (Outcome.PERMANENT, Outcome.UNSUPPORTED):
+            break
+    return result
 
 
 def _send(assoc: Any, path: Path, message_id: int) -> StoreResult | None:
@@ -233,11 +246,14 @@ def _send(assoc: Any, path: Path, message_id: int) -> StoreResult | None:
 
 def _send_inflated(assoc: Any, path: Path, message_id: int) -> StoreResult | None:
     """Send a deflated file to a peer that takes its SOP class only uncompressed."""
-    with tempfile.NamedTemporaryFile(suffix=".dcm") as copy:
-        try:
+    try:
+        with tempfile.NamedTemporaryFile(suffix=".dcm") as copy:
             copy.write(inflated(path))
             copy.flush()
-        except (DicomIOError, OSError) as error:
-            return StoreResult(path, Outcome.PERMANENT, None, f"not sent: {error}")
-        result = _send(assoc, Path(copy.name), message_id)
+            result = _send(assoc, Path(copy.name), message_id)
+    except DicomIOError as error:
+        return StoreResult(path, Outcome.PERMANENT, None, f"not sent: {error}")
+    except OSError as error:  # this node's disk, not the file
+        why = f"not sent: {error.strerror} while it was inflated"
+        return StoreResult(path, Outcome.TRANSIENT, None, why)
     return result and replace(result, path=path)

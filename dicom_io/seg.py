@@ -6,8 +6,9 @@ so the dataset is written here element by element.
 
 from collections.abc import Sequence
 from enum import StrEnum
-from itertools import combinations
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
@@ -17,6 +18,7 @@ from dicom_io.context import (
     Source,
     Stamp,
     describe,
+    is_lossy,
     plain,
     series_description,
     state_lossiness,
@@ -105,7 +107,7 @@ def _image(ds: Dataset, source: Source, used: Sequence[Source]) -> None:
     ds.ContentLabel = "LYMPH_NODES"
     ds.ContentDescription = "Lymph nodes segmented by a model"
     ds.ContentCreatorName = ""
-    lossy = [image.ds for image in used if image.ds.get("LossyImageCompression") == "01"]
+    lossy = [image.ds for image in used if is_lossy(image.ds)]
     state_lossiness(ds, lossy[0] if lossy else used[0].ds)
 
 
@@ -210,11 +212,11 @@ def _geometry(
 
 
 def _overlap(frames: Sequence[SegFrame]) -> bool:
-    by_position: dict[int, list[SegFrame]] = {}
+    """Tell whether two segments share a pixel: each frame against all before it on its place."""
+    taken: dict[int, NDArray[np.bool_]] = {}
     for frame in frames:
-        by_position.setdefault(frame.position, []).append(frame)
-    return any(
-        (paint(a) & paint(b)).any()
-        for together in by_position.values()
-        for a, b in combinations(together, 2)
-    )
+        mask, before = paint(frame), taken.get(frame.position)
+        if before is not None and (before & mask).any():
+            return True
+        taken[frame.position] = mask if before is None else before | mask
+    return False

@@ -80,6 +80,10 @@ RECEIVED_TRANSFER_SYNTAXES: Final[tuple[str, ...]] = (
     "1.2.840.10008.1.2.4.112",  # JPEG XL
 )
 
+LOSSY: Final = frozenset(  # always; others may be, and say so
+    {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"}
+)
+
 
 def name(uid: str) -> str:
     """Name of a SOP class or transfer syntax in words; the UID itself where it is unknown."""

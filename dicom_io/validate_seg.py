@@ -1,6 +1,6 @@
 """The check of a segmentation: its frames are the masks that were found, to the pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -124,7 +124,7 @@ def check_masks(ds: Dataset, findings: StudyFindings, sources: Sequence[Source])
     missing: dict[tuple[int, str, int], list[SegFrame]] = {}
     for frame in frames_of(nodes, sources):
         missing.setdefault(_place(frame), []).append(frame)
-    read = {image.sop_instance_uid: image.frame_numbers for image in findings.images}
+    read = set(_read(findings, sources))
     for index, group in enumerate(groups):
         written = unpack(ds.PixelData, index, ds.Rows, ds.Columns)
         place = segment, uid, number = _described(group)
@@ -134,10 +134,18 @@ def check_masks(ds: Dataset, findings: StudyFindings, sources: Sequence[Source])
             del masks[found[0]]
         elif written.any():
             raise ObjectError("a mask in the segmentation is not the mask that was found")
-        elif segment > len(nodes) or number not in read.get(uid, ()):
+        elif segment > len(nodes) or (uid, number) not in read:
             raise ObjectError("the segmentation has a frame that was not read")
     if any(missing.values()):
         raise ObjectError("the segmentation lacks a mask that was found")
+
+
+def _read(findings: StudyFindings, sources: Sequence[Source]) -> Iterator[tuple[str, int]]:
+    """Yield image and frame, as references name them, of everything that was read."""
+    names_frames = {source.sop_instance_uid: source.names_frames for source in sources}
+    for image in findings.images:
+        for number in image.frame_numbers if names_frames[image.sop_instance_uid] else (1,):
+            yield image.sop_instance_uid, number
 
 
 def _segmented(ds: Dataset, findings: StudyFindings) -> list[NodeFinding]:

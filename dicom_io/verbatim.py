@@ -38,7 +38,7 @@ _ALLOWED = {
     "TM": re.compile(rb"[0-9]{2}([0-9]{2}([0-9]{2}(\.[0-9]{1,6})?)?)?"),
     "CS": re.compile(rb"[A-Z0-9_ ]{1,16}"),
     "AS": re.compile(rb"[0-9]{3}[DWMY]"),
-    "DS": re.compile(rb"[ 0-9+\-.eE]{1,16}"),
+    "DS": re.compile(rb"(?=.{1,16}$) *[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
 }
 # ACR-NEMA wrote 1994.03.04 and 10:20:30, which means the same without the marks (PS3.5 6.2)
 _OLD_MARKS = {"DA": b".", "TM": b":"}
@@ -123,7 +123,15 @@ def timezone_offset(ds: Dataset) -> bytes:
     return value if OFFSET.fullmatch(value) else b""
 
 
+def allowed_values(ds: Dataset, keyword: str) -> list[str]:
+    """Return an element's values as text where each is what PS3.5 6.2 allows; else none."""
+    raw = _modern(keyword, raw_value(ds, Tag(keyword)))
+    values = [value.strip(b" \0") for value in raw.split(b"\\")]
+    fit = all(value and value.isascii() and _is_allowed(keyword, value) for value in values)
+    return [value.decode("ascii") for value in values] if fit else []
+
+
 def allowed_value(ds: Dataset, keyword: str) -> str:
-    """Return an element as text where its one value is what PS3.5 6.2 allows; else empty."""
-    value = _modern(keyword, raw_value(ds, Tag(keyword))).strip(b" \0")
-    return value.decode("ascii") if value.isascii() and _is_allowed(keyword, value) else ""
+    """Return an element's one value as text where PS3.5 6.2 allows it; else empty."""
+    values = allowed_values(ds, keyword)
+    return values[0] if len(values) == 1 else ""

@@ -1,10 +1,7 @@
-"""Independent judges on every form of result object: dciodvfy, DCMTK, highdicom."""
+"""Valid objects from odd studies: nothing evaluable, every script, every vendor's header."""
 
 import io
-import itertools
 import os
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +14,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from dicom_io import context, render, results
 from dicom_io.capture import capture
-from dicom_io.findings import Evaluation, Exclusion, NodeFinding, Reason, SideFinding, StudyFindings
+from dicom_io.findings import Evaluation, Exclusion, Reason, SideFinding, StudyFindings
 from tests.builders_objects import (
     NOW,
     SourceSpec,
@@ -30,34 +27,13 @@ from tests.builders_objects import (
     view,
     write,
 )
+from tests.matrix import SHAPES
+from tests.validity import errors
 
 pytestmark = pytest.mark.integration
 
 DATA = Path(os.environ.get("AXNODE_TEST_DATA", "/nonexistent")) / "us_dicom"
 REAL = sorted(DATA.glob("*.dcm")) if DATA.is_dir() else []
-
-SHAPES = {
-    "single": (SourceSpec(),),
-    "series": (SourceSpec(), SourceSpec(number=2), SourceSpec(number=3)),
-    "cine": (SourceSpec(frames=4),),
-    "cine of one frame": (SourceSpec(frames=1, multiframe_class=True),),
-    "mixed": (SourceSpec(), SourceSpec(number=2, frames=3), SourceSpec(series=2, rows=30)),
-}
-
-
-def tool(name: str) -> str:
-    found = shutil.which(name)
-    if not found:
-        pytest.skip(f"{name} is not installed (Debian packages dicom3tools and dcmtk)")
-    return found
-
-
-def errors(path: Path) -> list[str]:
-    """Return dciodvfy's lines that say Error."""
-    done = subprocess.run([tool("dciodvfy"), path], capture_output=True, text=True, check=False)
-    lines = (done.stdout + done.stderr).splitlines()
-    assert lines, "dciodvfy said nothing"
-    return [line for line in lines if line.startswith("Error")]
 
 
 def judge(folder: Path, built: list[results.BuiltObject]) -> None:
@@ -65,55 +41,6 @@ def judge(folder: Path, built: list[results.BuiltObject]) -> None:
         path = folder / f"{b.role}{number}.out.dcm"
         path.write_bytes(b.data)
         assert errors(path) == []
-
-
-def some_nodes(sets: list[Dataset], count: int, *, calibrated: bool) -> list[NodeFinding]:
-    """Return nodes on the first image, or on the first and the last."""
-    nodes = []
-    for number, ds in enumerate((sets[0], sets[-1])[:count], 1):
-        frames = range(1, int(ds.get("NumberOfFrames", 1)) + 1)
-        views = [view(ds, frame, row=3 * number) for frame in frames]
-        side = "R" if number == 1 else None
-        nodes.append(node(number, *views, calibrated=calibrated, side=side))
-    return nodes
-
-
-@pytest.mark.parametrize("count", [0, 1, 2])
-@pytest.mark.parametrize("calibrated", [True, False], ids=["mm", "pixels"])
-@pytest.mark.parametrize(
-    ("shape", "photometric"),
-    [
-        *itertools.product(("single", "cine"), ("RGB", "YBR_FULL", "PALETTE COLOR")),
-        *itertools.product(SHAPES, ("MONOCHROME2",)),
-    ],
-)
-def test_no_error_in_any_combination(
-    tmp_path: Path, shape: str, photometric: str, calibrated: bool, count: int
-) -> None:
-    specs = [
-        replace(spec, photometric=photometric, calibrated=calibrated, frame_of_reference=count == 1)
-        for spec in SHAPES[shape]
-    ]
-    sets, paths = study(tmp_path, *specs)
-    nodes = some_nodes(sets, count, calibrated=calibrated)
-    found = findings(sets, nodes, calibrated=calibrated)
-
-    built = results.build(found, paths, results.ResultSettings(), uid, NOW)
-
-    kinds = [b.role for b in built]
-    assert kinds == ["seg"] * (len(kinds) - 1) + ["sr"]
-    assert (len(kinds) > 1) == (count > 0)
-    judge(tmp_path, built)
-
-
-@pytest.mark.parametrize("sr_class", ["comprehensive", "comprehensive_3d"])
-@pytest.mark.parametrize("geometry", ["viewer", "strict", "volume"])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_no_error_in_any_setting(tmp_path: Path, shape: str, geometry: str, sr_class: str) -> None:
-    sets, paths = study(tmp_path, *SHAPES[shape])
-    found = findings(sets, some_nodes(sets, 2, calibrated=True), demonstration=True)
-    settings = results.ResultSettings(seg_geometry=geometry, sr_class=sr_class)
-    judge(tmp_path, results.build(found, paths, settings, uid, NOW))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -164,37 +91,6 @@ def test_no_error_in_any_script(tmp_path: Path, character_set: bytes, name: byte
     path = write(ds, tmp_path / "in.dcm")
     found = findings([ds], [node(1, view(ds))])
     judge(tmp_path, results.build(found, [path], results.ResultSettings(), uid, NOW))
-
-
-def test_dcmtk_reads_the_report(tmp_path: Path) -> None:
-    """An independent SR parser finds the tree valid and says the findings."""
-    sets, paths = study(tmp_path, SourceSpec(frames=3))
-    found = findings(sets, [node(1, view(sets[0], 2))])
-    built = results.build(found, paths, results.ResultSettings(seg=False), uid, NOW)[0]
-    path = tmp_path / "sr.dcm"
-    path.write_bytes(built.data)
-    done = subprocess.run([tool("dsrdump"), path], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "error" not in done.stderr.lower()
-    for expected in ("Imaging Measurement Report", "Long axis", "12.5", "Node 1", "POLYLINE"):
-        assert expected in done.stdout
-
-
-def test_dcmtk_reads_the_masks(tmp_path: Path) -> None:
-    """DCMTK's own bits of PixelData are those that were found."""
-    sets, paths = study(tmp_path, SourceSpec(frames=9, rows=7, columns=9))
-    views = [view(sets[0], frame, row=0, column=0, size=8) for frame in (1, 4, 9)]
-    found = findings(sets, [node(1, *views)])
-    built = results.build(found, paths, results.ResultSettings(sr=False), uid, NOW)[0]
-    path = tmp_path / "seg.dcm"
-    path.write_bytes(built.data)
-    subprocess.run([tool("dcmdump"), "+W", tmp_path, path], capture_output=True, check=True)
-    (dumped,) = tmp_path.glob("*.raw")
-    bits = np.unpackbits(np.frombuffer(dumped.read_bytes(), np.uint8), bitorder="little")
-    expected = np.zeros((3, 7, 9), dtype=bool)
-    for plane, v in zip(expected, views, strict=True):
-        plane[: v.mask.shape[0], : v.mask.shape[1]] = v.mask
-    assert (bits[: expected.size].reshape(expected.shape) == expected).all()
 
 
 def with_new_uids(path: Path, folder: Path) -> Path:

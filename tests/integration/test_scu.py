@@ -52,7 +52,10 @@ def write(
 
 
 @contextmanager
-def scripted(statuses: Sequence[int | Callable[[evt.Event], int]]) -> Iterator[int]:
+def scripted(
+    statuses: Sequence[int | Callable[[evt.Event], int]],
+    syntaxes: Sequence[str] = (wire.EXPLICIT,),
+) -> Iterator[int]:
     """Run a PACS that answers each C-STORE with the next status; yields its port."""
     waiting = list(statuses)
 
@@ -61,7 +64,7 @@ def scripted(statuses: Sequence[int | Callable[[evt.Event], int]]) -> Iterator[i
         return status(event) if callable(status) else status
 
     ae = AE("PEER")
-    ae.add_supported_context(wire.US_IMAGE, [wire.EXPLICIT])
+    ae.add_supported_context(wire.US_IMAGE, list(syntaxes))
     server = ae.start_server(
         ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, answer)]
     )
@@ -276,14 +279,25 @@ def test_a_deflated_file_goes_uncompressed_where_the_peer_does_not(tmp_path: Pat
     assert bytes(handler.stored[0].data) == body
 
 
-def test_a_damaged_deflated_file_is_not_sent(tmp_path: Path) -> None:
-    path = tmp_path / "1.2.1"
-    path.write_bytes(header(wire.US_IMAGE, "1.2.1", DEFLATED) + b"\xff" * 64)
+def test_a_deflated_file_refused_by_status_goes_uncompressed(tmp_path: Path) -> None:
+    """A peer that negotiates more than it can read says so late."""
+    path, _ = deflated(tmp_path, "1.2.1")
+    with scripted([0xC000, 0x0000], [wire.EXPLICIT, DEFLATED]) as port:
+        (result,) = store(remote(port), [path])
+    assert result.outcome is Outcome.STORED
+
+
+@pytest.mark.parametrize("damage", [b"\xff" * 64, None], ids=["garbage", "cut short"])
+def test_a_damaged_deflated_file_is_not_sent(tmp_path: Path, damage: bytes | None) -> None:
+    path, _ = deflated(tmp_path, "1.2.1")
+    whole = path.read_bytes()
+    head = header(wire.US_IMAGE, "1.2.1", DEFLATED)
+    path.write_bytes(head + damage if damage else whole[: len(whole) - 20])
     handler = RecordingHandler()
     with accepting(handler) as node:
         (result,) = store(remote(node.port), [path])
     assert result.outcome is Outcome.PERMANENT
-    assert "damaged" in result.detail
+    assert "the deflated data set is" in result.detail
     assert handler.stored == []
 
 

@@ -219,8 +219,11 @@ def test_a_node_that_would_deliver_nothing_is_refused() -> None:
 
 
 def test_pictures_alone_are_a_delivery() -> None:
-    results = {"seg": False, "sr": False, "secondary_capture": "on"}
-    assert parse({"results": results}).results.secondary_capture == "on"
+    none = {"seg": False, "sr": False}
+    parse({"results": {**none, "secondary_capture": "on"}})
+    parse({"results": none, "destinations": [{**PACS, "draws_seg": False}]})
+    with pytest.raises(ConfigError, match="seg and sr are both off"):
+        parse({"results": none, "destinations": [PACS]})
 
 
 @pytest.mark.parametrize(
@@ -232,9 +235,10 @@ def test_pictures_are_off_auto_or_on(key: str, written: object, meant: str) -> N
     assert getattr(parse({"results": {key: written}}).results, key) == meant
 
 
-def test_anything_else_names_the_key() -> None:
+@pytest.mark.parametrize("written", ["yes", 1, ["on"], {}])
+def test_anything_else_names_the_key(written: object) -> None:
     with pytest.raises(ConfigError, match=r"results\.presentation_state: .*'off', 'auto' or 'on'"):
-        parse({"results": {"presentation_state": "yes"}})
+        parse({"results": {"presentation_state": written}})
 
 
 def test_two_destinations_of_one_name_are_refused() -> None:

@@ -68,6 +68,52 @@ def test_names_are_copied_byte_for_byte(tmp_path: Path, script: str) -> None:
         assert str(pydicom.dcmread(path).PatientName) == str(written.PatientName)
 
 
+@pytest.mark.parametrize("character_set", [b"", b"ISO_IR 100", b"ISO_IR 192"])
+@pytest.mark.parametrize("name", [b"Test^Ax     ", b"Test^Axi=== ", b"M\xfcller^\xff\xfe "])
+def test_names_are_copied_whatever_they_hold(
+    tmp_path: Path, character_set: bytes, name: bytes
+) -> None:
+    """Padding of fixed-width systems, empty groups, bytes outside the character set."""
+    ds = source(uid("study", 8))
+    del ds.SpecificCharacterSet
+    if character_set:
+        raw(ds, "SpecificCharacterSet", character_set)
+    raw(ds, "PatientName", name)
+    ds.set_original_encoding(False, True, ds._character_set)  # else pydicom writes it anew
+    path = write(ds, tmp_path / "source.dcm")
+    assert name in path.read_bytes()
+    built = results.build(
+        findings([ds], [node(1, view(ds))]), [path], results.ResultSettings(), uid, NOW
+    )
+    for item in built:
+        assert pydicom.dcmread(io.BytesIO(item.data)).get_item("PatientName").value == name
+
+
+@pytest.mark.parametrize("ratio", [b"10:1", b"abc ", b"12.34567890123456789 "])
+def test_a_ratio_that_is_none_does_not_lose_the_study(tmp_path: Path, ratio: bytes) -> None:
+    ds = source(uid("study", 9))
+    ds.LossyImageCompression = "01"
+    raw(ds, "LossyImageCompressionRatio", ratio)
+    raw(ds, "LossyImageCompressionMethod", b"some jpeg of ours ")
+    path = write(ds, tmp_path / "source.dcm")
+    found = findings([ds], [node(1, view(ds))])
+    seg, _ = results.build(found, [path], results.ResultSettings(), uid, NOW)
+    written = pydicom.dcmread(io.BytesIO(seg.data))
+    assert written.LossyImageCompression == "01"
+    assert "LossyImageCompressionMethod" not in written
+    assert "LossyImageCompressionRatio" not in written
+
+
+def test_a_lossy_syntax_is_lossy_though_the_header_does_not_say(tmp_path: Path) -> None:
+    ds = source(uid("study", 10))
+    del ds.LossyImageCompression
+    ds.file_meta = pydicom.dataset.FileMetaDataset()
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.JPEGBaseline8Bit
+    assert context.is_lossy(ds)
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+    assert not context.is_lossy(ds)
+
+
 def test_missing_attributes_become_empty(tmp_path: Path) -> None:
     """Type 2 attributes that a source leaves out are there, and empty."""
     ds = source(uid("study", 2))

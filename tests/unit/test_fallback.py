@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from daemon import fallback, schema
+from daemon import fallback, schema, status, unpark
 from daemon.config import Destination
 from daemon.deliver import Deliverer, remote
+from daemon.events import move_delivery
+from daemon.lifecycle import DeliveryState
 from daemon.spool import Spool
 from dicom_io.scu import Outcome
 from tests import builders
@@ -63,7 +65,7 @@ class Outbox:
 
     @property
     def states(self) -> list[tuple[str, str]]:
-        """Role and state of every delivery, in the order they were queued."""
+        """Role and state of every delivery, in the order in which they were queued."""
         roles = {row.id: row.role for row in self.rows.all(schema.objects)}
         return [(roles[row.object_id], row.state) for row in self.rows.all(schema.deliveries)]
 
@@ -91,8 +93,9 @@ def test_a_refused_seg_is_replaced_by_the_pictures(outbox: Outbox) -> None:
 
 def test_a_seg_that_is_taken_sends_no_picture(outbox: Outbox) -> None:
     outbox.build("seg", "sr", "sc")
-    outbox.deliver(STORED, STORED)
+    send = outbox.deliver(STORED, STORED)
     assert outbox.states == [("seg", "delivered"), ("sr", "delivered")]
+    assert len(send.sent) == 2
 
 
 def test_without_pictures_a_refused_seg_needs_a_person(outbox: Outbox) -> None:
@@ -133,6 +136,83 @@ def test_a_presentation_state_that_was_ordered_and_refused_needs_a_person(outbox
     outbox.build("seg", "sc", "pr", at_once=("seg", "pr"))
     outbox.deliver(STORED, REFUSED)
     assert outbox.states == [("seg", "delivered"), ("pr", "parked")]
+
+
+@pytest.mark.parametrize(
+    ("results", "destinations", "expected"),
+    [
+        ({"secondary_capture": "off"}, [DRAWS, BLIND], "never"),
+        ({"secondary_capture": "on"}, [], "always"),
+        ({}, [], "never"),
+        ({}, [DRAWS], "with_nodes"),
+        ({}, [DRAWS, BLIND], "always"),
+        ({"seg": False}, [DRAWS], "never"),
+    ],
+)
+def test_pictures_are_made_only_where_they_could_go(
+    tmp_path: Path, results: dict[str, Any], destinations: list[Any], expected: str
+) -> None:
+    config = builders.config(tmp_path, destinations=destinations, results=results)
+    assert fallback.wanted(config) == expected
+
+
+def test_pictures_that_nobody_asked_for_are_deleted_at_rest(outbox: Outbox) -> None:
+    outbox.build("seg", "sr", "sc")
+    (waiting,) = [row for row in outbox.rows.all(schema.objects) if row.role == "sc"]
+    assert outbox.objects.path(waiting.file_hash).exists()
+    outbox.deliver(STORED, STORED)
+    assert [row.role for row in outbox.rows.all(schema.objects)] == ["seg", "sr"]
+    assert not outbox.objects.path(waiting.file_hash).exists()
+
+
+def test_pictures_stay_while_a_delivery_waits_for_a_person(outbox: Outbox) -> None:
+    """The SEG may be refused once it is tried again."""
+    outbox.build("seg", "sr", "sc")
+    outbox.deliver((Outcome.PERMANENT, 0xA900), STORED)
+    assert [row.role for row in outbox.rows.all(schema.objects)] == ["seg", "sr", "sc"]
+
+
+def retry(outbox: Outbox, *destinations: str) -> str:
+    rows = outbox.rows
+    return rows.database.write(
+        lambda c: unpark.retry(c, builders.STUDY, destinations, rows.clock())
+    )
+
+
+def test_what_was_replaced_can_be_sent_later(outbox: Outbox) -> None:
+    """The destination was set wrongly: once it takes SEG, a person sends it after all."""
+    outbox.build("seg", "sr", "sc")
+    outbox.deliver(REFUSED, STORED, STORED)
+    assert retry(outbox, "pacs") == "1 deliveries are queued again"
+    assert outbox.rows.study().state == "delivering"
+    outbox.deliver(STORED)
+    assert outbox.states == [("seg", "delivered"), ("sr", "delivered"), ("sc", "delivered")]
+    assert outbox.rows.study().reason == "3 deliveries confirmed"
+
+
+def test_what_is_refused_again_is_replaced_again(outbox: Outbox) -> None:
+    outbox.build("seg", "sr", "sc")
+    outbox.deliver(REFUSED, STORED, STORED)
+    retry(outbox, "pacs")
+    outbox.deliver(REFUSED)
+    assert outbox.states == [("seg", "replaced"), ("sr", "delivered"), ("sc", "delivered")]
+
+
+def test_pictures_that_were_refused_stand_in_for_nothing(outbox: Outbox) -> None:
+    outbox.build("seg", "sc")
+    outbox.deliver(REFUSED, REFUSED)
+    rows = outbox.rows
+    rows.database.write(lambda c: move_delivery(c, 1, DeliveryState.PENDING, "", rows.clock()))
+    outbox.deliver(REFUSED)
+    assert outbox.states == [("seg", "parked"), ("sc", "parked")]
+
+
+def test_status_does_not_call_a_replaced_seg_a_failure(outbox: Outbox) -> None:
+    outbox.build("seg", "sr", "sc")
+    outbox.deliver(REFUSED, STORED, STORED)
+    with outbox.rows.database.read() as connection:
+        (pacs,) = status.destinations(connection, ["pacs"])
+    assert (pacs["replaced"], pacs["last_failure"]) == (1, "")
 
 
 def test_two_refused_segs_queue_the_pictures_once(outbox: Outbox) -> None:

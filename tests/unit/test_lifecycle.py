@@ -77,7 +77,7 @@ def test_what_is_done_stays_done() -> None:
 def test_only_a_person_gives_a_delivery_up() -> None:
     """What waits for its turn is never dropped: it parks first, and a person sees it."""
     ways = {old for old, news in DELIVERY.items() if DeliveryState.DROPPED in news}
-    assert ways == {DeliveryState.PARKED}
+    assert ways == {DeliveryState.PARKED, DeliveryState.REPLACED}
 
 
 def test_nobody_jumps_over_the_analysis() -> None:
@@ -94,4 +94,6 @@ def test_the_diagram_shows_every_move() -> None:
         "    pending --> replaced",
         "    parked --> dropped",
         "    parked --> pending",
+        "    replaced --> dropped",
+        "    replaced --> pending",
     ]

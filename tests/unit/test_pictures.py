@@ -36,17 +36,22 @@ def places(*numbers: tuple[int, int]) -> tuple[tuple[str, int], ...]:
 
 
 def test_each_frame_that_was_measured_is_sent_once() -> None:
-    assert pictures.to_send(analysis(*NODES)) == places((0, 1), (1, 3))
+    assert pictures.to_send(analysis(*NODES), "with_nodes") == places((0, 1), (1, 3))
 
 
 def test_where_no_node_was_found_the_first_image_is_sent() -> None:
     """A viewer without SR and SEG must not be silent about a study that was read."""
-    assert pictures.to_send(analysis()) == places((0, 1))
-    assert pictures.to_send(Analysis(IMAGES[1:], (), ())) == places((1, 5))
+    assert pictures.to_send(analysis(), "always") == places((0, 1))
+    assert pictures.to_send(Analysis(IMAGES[1:], (), ()), "always") == places((1, 5))
+
+
+def test_pictures_are_sent_only_where_they_are_wanted() -> None:
+    assert pictures.to_send(analysis(), "with_nodes") == ()
+    assert pictures.to_send(analysis(*NODES), "never") == ()
 
 
 def test_what_was_not_read_has_no_picture() -> None:
-    assert pictures.to_send(Analysis((), (), ())) == ()
+    assert pictures.to_send(Analysis((), (), ()), "always") == ()
 
 
 def test_every_image_has_a_picture_to_save() -> None:
@@ -68,6 +73,32 @@ def test_a_node_is_drawn_on_its_frames_only() -> None:
     assert coloured(drawn(found, 3), 3)
     assert not coloured(drawn(found, 9), 3)
     assert not coloured(drawn(found, 3), 1)  # that node is on another image
+
+
+def words(found: StudyFindings, frame_number: int) -> bytes:
+    """Return a picture's caption and contour, without what stands below the image."""
+    return drawn(found, frame_number)[:200].tobytes()
+
+
+def test_a_size_stands_only_where_it_was_measured() -> None:
+    """On another frame the node has another size, which nobody measured."""
+    found = replace(findings([STILL, CINE], NODES), images=IMAGES)
+    sizes = replace(NODES[2].measurements, long_axis=99.9)
+    other = replace(found, nodes=(*NODES[:2], replace(NODES[2], measurements=sizes)))
+    assert words(found, 3) != words(other, 3)
+    assert words(found, 1) == words(other, 1)
+
+
+def test_the_footer_counts_the_nodes_of_the_frame() -> None:
+    """A second node elsewhere in the cine is said to be there, and not counted here."""
+    more = node(4, view(CINE, 9, size=60))
+    one = replace(findings([STILL, CINE], NODES), images=IMAGES)
+    two = replace(findings([STILL, CINE], [*NODES, more]), images=IMAGES)
+    assert pictures._footer(one, IMAGES[1], 3, 1, 1).startswith(
+        "Research use only, not for diagnosis. Side unknown, frame 3: 1 lymph node segmented. "
+    )
+    assert ", 2 on the whole cine." in pictures._footer(two, IMAGES[1], 3, 1, 2)
+    assert drawn(one, 3)[200:].tobytes() != drawn(two, 3)[200:].tobytes()
 
 
 def test_the_footer_says_whose_word_it_is() -> None:

@@ -52,7 +52,8 @@ def at_rest(rows: Rows, *states: str, not_evaluable: bool = False) -> tuple[Stud
             ("replaced", "delivered"),
             (
                 StudyState.DELIVERED,
-                "1 deliveries confirmed, pictures in place of what was refused",
+                "1 deliveries confirmed, pictures in place of what was refused "
+                "(axnode retry sends it again)",
             ),
         ),
         (("dropped", "dropped"), (StudyState.DELIVERED, "deliveries were given up by hand")),

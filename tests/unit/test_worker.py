@@ -170,7 +170,7 @@ def test_pictures_are_built_with_the_rest_and_wait(site: Site) -> None:
     frame = Frame("1.2.3.1", 1, np.full((40, 60, 3), 90, np.uint8))
     site.child.analysis = replace(ONE_NODE, frames=(frame,))
     site.worker.work_one()
-    assert site.child.asked[0]["pictures"] is True
+    assert site.child.asked[0]["pictures"] == "with_nodes"
     objects = {row.id: row.role for row in site.rows.all(schema.objects)}
     assert list(objects.values()) == ["seg", "sr", "sc"]
     assert [objects[row.object_id] for row in site.rows.all(schema.deliveries)] == ["seg", "sr"]
@@ -181,7 +181,7 @@ def test_pictures_that_are_off_are_neither_asked_for_nor_built(site: Site) -> No
         Path(site.config.node.state_dir), results={"secondary_capture": "off"}
     )
     site.worker.work_one()
-    assert site.child.asked[0]["pictures"] is False
+    assert site.child.asked[0]["pictures"] == "never"
     assert [row.role for row in site.rows.all(schema.objects)] == ["seg", "sr"]
 
 
