@@ -17,6 +17,7 @@ from dicom_io.findings import (
     SideFinding,
     StudyFindings,
 )
+from model import bundle_file
 from model.bundle_file import Bundle
 
 
@@ -27,7 +28,8 @@ class Reader:
     bundle: Bundle
     aggregation: str  # "max" or "mean" over the nodes of a side
     operating_point: OperatingPoint
-    rule_out: float | None  # threshold below which "not suspected" may be said; None: never
+    rule_in: OperatingPoint | None  # "suspected" from its threshold on; None: never
+    rule_out: OperatingPoint | None  # "not suspected" below its threshold; None: never
     ae_title: str
     node_id: str
 
@@ -55,6 +57,10 @@ class Reader:
             not_evaluable=None if analysis.images else _main_reason(analysis.exclusions),
             predecessors=tuple(predecessors),
             replaces=replaces,
+            aggregation=self.aggregation,
+            # what a demonstration never says needs no limits
+            rule_in=None if self.bundle.demonstration else self.rule_in,
+            rule_out=None if self.bundle.demonstration else self.rule_out,
         )
 
     def _sides(
@@ -78,9 +84,9 @@ class Reader:
     def _evaluate(self, score: float) -> Evaluation | None:
         if self.bundle.demonstration:
             return None
-        if score >= self.operating_point.threshold:
+        if self.rule_in is not None and score >= self.rule_in.threshold:
             return Evaluation.SUSPECTED
-        if self.rule_out is not None and score < self.rule_out:
+        if self.rule_out is not None and score < self.rule_out.threshold:
             return Evaluation.NOT_SUSPECTED
         return Evaluation.INDETERMINATE
 
@@ -117,22 +123,26 @@ def reader(
     KeyError
         The bundle has no operating point of that name.
     """
-    points = {point.name: point for point in bundle.operating_points}
-    chosen = points[operating_point] if operating_point else bundle.operating_points[0]
-    rule_out = points.get("rule_out")
+    points = {point.name: _point(point) for point in bundle.operating_points}
+    chosen = operating_point or bundle.operating_points[0].name
     return Reader(
         bundle=bundle,
         aggregation=aggregation or bundle.card.aggregation,
-        operating_point=OperatingPoint(
-            name=chosen.name,
-            threshold=chosen.threshold,
-            sensitivity=chosen.sensitivity,
-            specificity=chosen.specificity,
-            sensitivity_ci95=chosen.sensitivity_ci95,
-            specificity_ci95=chosen.specificity_ci95,
-            prevalence=chosen.prevalence,
-        ),
-        rule_out=rule_out.threshold if rule_out else None,
+        operating_point=points[chosen],
+        rule_in=points.get("rule_in"),
+        rule_out=points.get("rule_out"),
         ae_title=ae_title,
         node_id=node_id,
+    )
+
+
+def _point(declared: bundle_file.OperatingPoint) -> OperatingPoint:
+    return OperatingPoint(
+        name=declared.name,
+        threshold=declared.threshold,
+        sensitivity=declared.sensitivity,
+        specificity=declared.specificity,
+        sensitivity_ci95=declared.sensitivity_ci95,
+        specificity_ci95=declared.specificity_ci95,
+        prevalence=declared.prevalence,
     )

@@ -182,3 +182,6 @@ class StudyFindings:
         tuple[str, str, str], ...
     ] = ()  # SOP class, instance, series of SRs replaced
     replaces: int | None = None  # the version whose results these replace
+    aggregation: str = "max"  # how a side's score comes from its nodes: "max" or "mean"
+    rule_in: OperatingPoint | None = None  # "suspected" from its threshold on; None: never
+    rule_out: OperatingPoint | None = None  # "not suspected" below its threshold; None: never

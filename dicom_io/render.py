@@ -67,8 +67,7 @@ def html(report: Dataset | bytes) -> str:
 def _html_body(content: Report) -> Iterator[str]:
     yield f"<h1>{_TITLE}</h1>"
     yield f'<p class="sub">{escape(content.title)} &middot; {escape(content.status)}</p>'
-    if content.demonstration:
-        yield f'<p class="banner" role="alert">{escape(content.demonstration)}</p>'
+    yield f'<p class="banner" role="alert">{escape(_banner(content))}</p>'
     yield _facts(content.patient)
     yield "<h2>Evaluation</h2>"
     for side in content.sides:
@@ -83,6 +82,11 @@ def _html_body(content: Report) -> Iterator[str]:
         yield "</ul>"
     yield "<h2>Algorithm</h2>"
     yield _facts(content.algorithm)
+
+
+def _banner(content: Report) -> str:
+    """Return what must be read first: a demonstration, or research use."""
+    return content.demonstration or next(iter(content.limits), "")
 
 
 def _lists(content: Report) -> Iterator[tuple[str, Sequence[str]]]:
@@ -145,8 +149,7 @@ def text(report: Dataset | bytes) -> str:
 def _text_lines(content: Report) -> Iterator[str]:
     yield _TITLE.upper()
     yield f"{content.title} ({content.status})"
-    if content.demonstration:
-        yield from ("", f"*** {content.demonstration} ***")
+    yield from ("", f"*** {_banner(content)} ***")
     yield from _text_facts("", content.patient)
     yield from ("", "Evaluation")
     for side in content.sides:

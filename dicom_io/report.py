@@ -82,7 +82,7 @@ def read(report: Dataset | bytes) -> Report:
         patient=_patient(ds),
         sides=tuple(_side(group) for group in groups if not _first(group, codes.IMAGE_REGION)),
         nodes=tuple(_node(group) for group in groups if _first(group, codes.IMAGE_REGION)),
-        operating_point=_operating_point(_first(ds, codes.OPERATING_POINT) or Dataset()),
+        operating_point=_operating_points(ds),
         limits=tuple(_value(item) for item in _all(limits, codes.LIMIT)),
         intended_use=_text(limits, codes.INTENDED_USE),
         notes=tuple(_value(item) for item in _all(limits, codes.IMAGE_NOTE)),
@@ -103,9 +103,9 @@ def _first(ds: Dataset, name: Code) -> Dataset | None:
 
 
 def _groups(ds: Dataset) -> Iterator[Dataset]:
-    measured = _first(ds, codes.IMAGING_MEASUREMENTS)
-    if measured is not None:
-        yield from _all(measured, codes.MEASUREMENT_GROUP)
+    for section in (codes.IMAGING_MEASUREMENTS, codes.QUALITATIVE_EVALUATIONS):
+        for container in _all(ds, section):
+            yield from _all(container, codes.MEASUREMENT_GROUP)
 
 
 def _value(item: Dataset) -> str:
@@ -120,16 +120,14 @@ def _text(ds: Dataset, name: Code) -> str:
     return "" if item is None else _value(item)
 
 
-def _number(ds: Dataset, name: Code, decimals: int) -> str:
+def _number(ds: Dataset, name: Code, decimals: int, pixels: str = " px") -> str:
     item = _first(ds, name)
     if item is None:
         return ""
     measured = item.MeasuredValueSequence[0]
-    unit = _UNITS.get(measured.MeasurementUnitsCodeSequence[0].CodeValue, "")
+    units = {"mm": " mm", "mm2": " mm\u00b2", "{pixels}": pixels}
+    unit = units.get(measured.MeasurementUnitsCodeSequence[0].CodeValue, "")
     return f"{float(measured.NumericValue):.{decimals}f}{unit}"
-
-
-_UNITS = {"mm": " mm", "mm2": " mm\u00b2", "{pixels}": " px"}
 
 
 def _header(ds: Dataset, keyword: str) -> str:
@@ -184,7 +182,7 @@ def _node(group: Dataset) -> Node:
         long_axis=_number(group, codes.LONG_AXIS, 1),
         short_axis=_number(group, codes.SHORT_AXIS, 1),
         ratio=_number(group, codes.AXIS_RATIO, 2),
-        area=_number(group, codes.AREA, 1),
+        area=_number(group, codes.AREA, 1, " pixels"),
         circularity=_number(group, codes.CIRCULARITY, 2),
         margin=_number(group, codes.MARGIN_SHARPNESS, 2),
         frames=_number(group, codes.FRAMES_SEGMENTED, 0),
@@ -192,12 +190,21 @@ def _node(group: Dataset) -> Node:
     )
 
 
+def _operating_points(ds: Dataset) -> Rows:
+    """Return the point scores are shown against, then those that an evaluation rests on."""
+    rows = list(_operating_point(_first(ds, codes.OPERATING_POINT) or Dataset()))
+    for name, words in ((codes.RULE_IN, "Rule-in"), (codes.RULE_OUT, "Rule-out")):
+        if section := _first(ds, name):
+            rows += [(f"{words}: {label.lower()}", v) for label, v in _operating_point(section)]
+    return tuple(rows)
+
+
 def _operating_point(section: Dataset) -> Rows:
     rows = [
         ("Name", _text(section, codes.OPERATING_POINT)),
         ("Threshold of the score", _number(section, codes.THRESHOLD, 3)),
-        ("Sensitivity there", _with_interval(section, codes.SENSITIVITY)),
-        ("Specificity there", _with_interval(section, codes.SPECIFICITY)),
+        ("Sensitivity on the bundle's validation data", _with_interval(section, codes.SENSITIVITY)),
+        ("Specificity on the bundle's validation data", _with_interval(section, codes.SPECIFICITY)),
         ("Prevalence in the training data", _number(section, codes.PREVALENCE, 3)),
     ]
     return tuple((label, value) for label, value in rows if value)

@@ -141,8 +141,9 @@ def _tree(findings: StudyFindings, sources: Sequence[Source], side_uids: Sequenc
         *_observer(findings),
         *_procedures(sources),
         *_library(findings, by_uid),
-        _measurements(findings, by_uid, names, side_uids),
-        sr_groups.operating_point(findings),
+        *_measurements(findings, by_uid, names),
+        *_evaluations(findings, side_uids),
+        *sr_groups.operating_points(findings),
         sr_items.container(codes.LIMITS, _limits(findings, by_uid, names)),
     ]
     if left_out := sr_groups.exclusions(findings, by_uid, names):
@@ -224,20 +225,25 @@ def _descriptors(image: ImageRead, source: Source) -> Iterator[Dataset]:
 
 
 def _measurements(
-    findings: StudyFindings,
-    sources: Mapping[str, Source],
-    names: Mapping[str, str],
-    side_uids: Sequence[str],
-) -> Dataset:
+    findings: StudyFindings, sources: Mapping[str, Source], names: Mapping[str, str]
+) -> Iterator[Dataset]:
+    """Yield the nodes' groups; a group without a contour among them stops OHIF 3.13."""
+    groups = [sr_groups.node_group(findings, node, sources, names) for node in findings.nodes]
+    if groups:
+        yield sr_items.container(codes.IMAGING_MEASUREMENTS, groups)
+
+
+def _evaluations(findings: StudyFindings, side_uids: Sequence[str]) -> Iterator[Dataset]:
+    """Yield what is said of a side, or of the study as a whole."""
     if findings.not_evaluable:
         groups = [sr_groups.not_evaluable_group(findings, side_uids[0])]
     else:
         sides = zip(findings.sides, side_uids, strict=len(findings.sides) > 0)
         groups = [sr_groups.side_group(findings, side, uid) for side, uid in sides]
-    groups += [sr_groups.node_group(findings, node, sources, names) for node in findings.nodes]
-    if not groups:
+    if not groups and not findings.nodes:
         raise ObjectError("a report needs a side, a node or a reason for not being evaluable")
-    return sr_items.container(codes.IMAGING_MEASUREMENTS, groups)
+    if groups:
+        yield sr_items.container(codes.QUALITATIVE_EVALUATIONS, groups)
 
 
 def _limits(

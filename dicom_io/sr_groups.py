@@ -8,7 +8,13 @@ from dicom_io import codes, sr_items, sr_text
 from dicom_io.codes import Code
 from dicom_io.context import MANUFACTURER, Source
 from dicom_io.errors import ObjectError
-from dicom_io.findings import NodeFinding, Reason, SideFinding, StudyFindings
+from dicom_io.findings import (
+    NodeFinding,
+    OperatingPoint,
+    Reason,
+    SideFinding,
+    StudyFindings,
+)
 from dicom_io.seg import algorithm_parameters
 from dicom_io.sr_items import CONTAINS, CONTEXT, INFERRED, MODIFIER, PROPERTY
 
@@ -43,13 +49,13 @@ def _measurements(node: NodeFinding) -> Iterator[Dataset]:
     """Yield NUM items; lengths in pixels where the image is not calibrated."""
     m = node.measurements
     length, area = (codes.MM, codes.MM2) if m.calibrated else (codes.PIXELS, codes.PIXELS)
+    yield _number(codes.SCORE, node.score, codes.ZERO_TO_ONE)  # OHIF lists the first five
     yield _number(codes.LONG_AXIS, m.long_axis, length)
     yield _number(codes.SHORT_AXIS, m.short_axis, length)
-    yield _number(codes.AXIS_RATIO, m.axis_ratio, codes.RATIO)
     yield _number(codes.AREA, m.area, area)
+    yield _number(codes.AXIS_RATIO, m.axis_ratio, codes.RATIO)
     yield _number(codes.CIRCULARITY, m.circularity, codes.RATIO)
     yield _number(codes.MARGIN_SHARPNESS, m.margin_sharpness, codes.ZERO_TO_ONE)
-    yield _number(codes.SCORE, node.score, codes.ZERO_TO_ONE)
     frames = {(v.sop_instance_uid, v.frame_number) for v in node.views if v.mask.any()}
     yield _number(codes.FRAMES_SEGMENTED, len(frames), codes.FRAMES)
 
@@ -69,7 +75,7 @@ def side_group(findings: StudyFindings, side: SideFinding, tracking_uid: str) ->
         _site(codes.AXILLA, side.laterality),
         *algorithm(findings),
         *_side_values(side),
-        sr_items.text(CONTAINS, codes.COMMENT, sr_text.side_comment(side)),
+        sr_items.text(CONTAINS, codes.COMMENT, sr_text.side_comment(findings, side)),
     ]
     return sr_items.container(codes.MEASUREMENT_GROUP, children, template="1501")
 
@@ -100,9 +106,17 @@ def not_evaluable_group(findings: StudyFindings, tracking_uid: str) -> Dataset:
     return sr_items.container(codes.MEASUREMENT_GROUP, children, template="1501")
 
 
-def operating_point(findings: StudyFindings) -> Dataset:
-    """Return the declared threshold and what was measured at it."""
-    point = findings.operating_point
+def operating_points(findings: StudyFindings) -> Iterator[Dataset]:
+    """Yield the point that scores are shown against, and those that an evaluation rests on."""
+    yield _operating_point(codes.OPERATING_POINT, findings.operating_point)
+    if findings.rule_in:
+        yield _operating_point(codes.RULE_IN, findings.rule_in)
+    if findings.rule_out:
+        yield _operating_point(codes.RULE_OUT, findings.rule_out)
+
+
+def _operating_point(name: Code, point: OperatingPoint) -> Dataset:
+    """Return a declared threshold and what was measured at it."""
     children = [
         sr_items.text(CONTAINS, codes.OPERATING_POINT, point.name),
         _number(codes.THRESHOLD, point.threshold, codes.ZERO_TO_ONE),
@@ -113,7 +127,7 @@ def operating_point(findings: StudyFindings) -> Dataset:
         children.append(_measured(codes.SPECIFICITY, point.specificity, point.specificity_ci95))
     if point.prevalence is not None:
         children.append(_number(codes.PREVALENCE, point.prevalence, codes.ZERO_TO_ONE))
-    return sr_items.container(codes.OPERATING_POINT, children)
+    return sr_items.container(name, children)
 
 
 def _measured(name: Code, value: float, interval: tuple[float, float] | None) -> Dataset:

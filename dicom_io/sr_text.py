@@ -84,15 +84,34 @@ def _segmentation_limits(findings: StudyFindings) -> Iterator[str]:
 def not_evaluable(findings: StudyFindings) -> str:
     """Return why nothing was evaluated; only where `findings.not_evaluable` is set."""
     words = findings.not_evaluable.words if findings.not_evaluable else ""
-    return f"Not evaluable: {words}."
+    more = " Images and their reasons are listed under images and frames left out."
+    return f"Not evaluable: {words}.{more if len(findings.exclusions) > 1 else ''}"
 
 
-def side_comment(side: SideFinding) -> str:
-    """Return what a side's score rests on."""
+def side_comment(findings: StudyFindings, side: SideFinding) -> str:
+    """Return what a side's score rests on, and how it was evaluated."""
     if not side.node_numbers:
         return "None segmented. No score is given."
     which = ", ".join(f"Node {number}" for number in side.node_numbers)
-    return f"The score rests on {which}."
+    if len(side.node_numbers) == 1:
+        words = f"The score is that of {which}."
+    else:
+        how = {"max": "highest", "mean": "mean"}[findings.aggregation]
+        words = f"The score is the {how} of {which}."
+    return f"{words} {_rules(findings)}" if side.evaluation else words
+
+
+def _rules(findings: StudyFindings) -> str:
+    """Return when a score is called suspected, not suspected, or neither."""
+    upper, lower = findings.rule_in, findings.rule_out
+    parts = []
+    if upper:
+        parts.append(f"suspected from {upper.threshold:.3f} on")
+    if lower:
+        parts.append(f"NOT suspected below {lower.threshold:.3f}")
+    if not parts:
+        return "Indeterminate always: the bundle declares neither a rule-in nor a rule-out point."
+    return f"Declared limits: {', '.join(parts)}; otherwise indeterminate."
 
 
 def image_notes(image: ImageRead, source: Source, name: str) -> Iterator[str]:

@@ -10,7 +10,13 @@ from dicom_io.codes import Code
 from dicom_io.context import MANUFACTURER, Source, plain
 from dicom_io.contour import closed
 from dicom_io.errors import ObjectError
-from dicom_io.findings import ImageRead, NodeFinding, SideFinding, StudyFindings
+from dicom_io.findings import (
+    ImageRead,
+    NodeFinding,
+    OperatingPoint,
+    SideFinding,
+    StudyFindings,
+)
 from dicom_io.seg import algorithm_parameters
 from dicom_io.validate_codes import procedures
 from dicom_io.validate_items import (
@@ -111,27 +117,49 @@ def _image(image: ImageRead, source: Source) -> Expected:
 
 
 def _check_groups(ds: Dataset, findings: StudyFindings, sources: Mapping[str, Source]) -> None:
-    """One group per side, or the reason why there is none, and then one per node."""
-    (measurements,) = named(ds, codes.IMAGING_MEASUREMENTS)
-    groups = list(measurements.ContentSequence)
-    expected = [_side(side) for side in findings.sides]
+    """One group per node with its contour; one per side, or the reason why there is none."""
+    nodes = _groups(ds, codes.IMAGING_MEASUREMENTS, "1410", len(findings.nodes))
+    for group, node in zip(nodes, findings.nodes, strict=True):
+        _check_group(group, _node(node), findings)
+        _check_contour(group, node, sources)
+    expected = [_side(findings, side) for side in findings.sides]
     if findings.not_evaluable:
         expected = [{codes.EVALUABILITY: codes.reason(findings.not_evaluable).value}]
-    expected += [_node(node) for node in findings.nodes]
-    if len(groups) != len(expected):
+    sides = _groups(ds, codes.QUALITATIVE_EVALUATIONS, "1501", len(expected))
+    for group, values in zip(sides, expected, strict=True):
+        _check_group(group, values, findings)
+    _check_points(ds, findings)
+
+
+def _groups(ds: Dataset, section: Code, template: str, count: int) -> list[Dataset]:
+    groups = [group for container in named(ds, section) for group in container.ContentSequence]
+    if len(groups) != count:
         raise ObjectError("the report lacks a node or side that was found, or has another")
-    templates = ["1501"] * (len(groups) - len(findings.nodes)) + ["1410"] * len(findings.nodes)
-    if [_template(ds), *map(_template, groups)] != ["1500", *templates]:
+    if [_template(ds), *map(_template, groups)] != ["1500"] + [template] * count:
         raise ObjectError("the report does not name the templates that it follows")
-    if any(len(said(group).get(codes.TRACKING_UID.value, ())) != 1 for group in groups):
+    return groups
+
+
+def _check_group(
+    group: Dataset, values: Mapping[Code, str | None], findings: StudyFindings
+) -> None:
+    if len(said(group).get(codes.TRACKING_UID.value, ())) != 1:
         raise ObjectError("a group of the report has no tracking UID")
-    for group, values in zip(groups, expected, strict=True):
-        compare(said(group), {**values, **_algorithm(findings)}, "a group is not what was found")
-    of_nodes = groups[len(groups) - len(findings.nodes) :]
-    for group, node in zip(of_nodes, findings.nodes, strict=True):
-        _check_contour(group, node, sources)
-    (point,) = (i for i in named(ds, codes.OPERATING_POINT) if i.ValueType == "CONTAINER")
-    compare(said(point), _operating_point(findings), "the operating point is another one")
+    compare(said(group), {**values, **_algorithm(findings)}, "a group is not what was found")
+
+
+def _check_points(ds: Dataset, findings: StudyFindings) -> None:
+    points = {
+        codes.OPERATING_POINT: findings.operating_point,
+        codes.RULE_IN: findings.rule_in,
+        codes.RULE_OUT: findings.rule_out,
+    }
+    for name, point in points.items():
+        stated = [item for item in named(ds, name) if item.ValueType == "CONTAINER"]
+        if len(stated) != (point is not None):
+            raise ObjectError("the report lacks an operating point, or has another")
+        if point is not None:
+            compare(said(stated[0]), _operating_point(point), "an operating point is another one")
 
 
 def _template(container: Dataset) -> str:
@@ -150,7 +178,7 @@ def _algorithm(findings: StudyFindings) -> Expected:
     }
 
 
-def _side(side: SideFinding) -> dict[Code, str | None]:
+def _side(findings: StudyFindings, side: SideFinding) -> dict[Code, str | None]:
     evaluation = codes.EVALUATIONS[side.evaluation].value if side.evaluation else None
     return {
         codes.FINDING_SITE: site(codes.AXILLA, side.laterality),
@@ -158,7 +186,7 @@ def _side(side: SideFinding) -> dict[Code, str | None]:
         codes.NODE_COUNT: number(len(side.node_numbers), codes.COUNT),
         codes.SCORE: None if side.score is None else number(side.score, codes.ZERO_TO_ONE),
         codes.METASTASIS: evaluation,
-        codes.COMMENT: plain(sr_text.side_comment(side)),
+        codes.COMMENT: plain(sr_text.side_comment(findings, side)),
     }
 
 
@@ -185,8 +213,7 @@ def _drawn(node: NodeFinding) -> Iterator[tuple[str, int]]:
     return ((v.sop_instance_uid, v.frame_number) for v in node.views if v.mask.any())
 
 
-def _operating_point(findings: StudyFindings) -> Expected:
-    point = findings.operating_point
+def _operating_point(point: OperatingPoint) -> Expected:
     return {
         codes.OPERATING_POINT: plain(point.name),
         codes.THRESHOLD: _numbers(point.threshold),

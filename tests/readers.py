@@ -41,10 +41,19 @@ _SIDES = {"24028007": "R", "7771000": "L"}
 
 
 def groups(report: Dataset) -> tuple[list[Group], list[Group]]:
-    """Return the groups of the nodes and of the sides, as highdicom finds them."""
+    """Return the groups of the nodes and of the sides, as highdicom finds them.
+
+    It looks for groups among the imaging measurements only; those of the sides stand elsewhere.
+    """
     content = report.content
     nodes = [_node(g) for g in content.get_planar_roi_measurement_groups()]
-    return nodes, [_group(g) for g in content.get_image_measurement_groups()]
+    assert content.get_image_measurement_groups() == []
+    sections = content[0].ContentSequence.find(
+        hd.sr.CodedConcept("C0034375", "UMLS", "Qualitative Evaluations")
+    )
+    kind = hd.sr.MeasurementsAndQualitativeEvaluations
+    items = [item for section in sections for item in section.ContentSequence]
+    return nodes, [_group(kind.from_sequence([item])) for item in items]
 
 
 def _node(group: Any) -> Group:
@@ -183,7 +192,7 @@ def dcmqi_tool(name: str) -> str:
 
 
 def report_by_dcmqi(path: Path, folder: Path) -> list[tuple[Any, ...]]:
-    """Return name, tracking UID (of nodes), side and numbers of each group, by tid1500reader."""
+    """Return name, tracking UID, side and numbers of each node's group, by tid1500reader."""
     out = folder / "report.json"
     command = [dcmqi_tool("tid1500reader"), "--inputDICOM", path, "--outputMetadata", out]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -191,7 +200,7 @@ def report_by_dcmqi(path: Path, folder: Path) -> list[tuple[Any, ...]]:
     return [
         (
             group["TrackingIdentifier"],
-            group["TrackingUniqueIdentifier"] if "Finding" in group else None,
+            group["TrackingUniqueIdentifier"],
             group.get("Laterality", {}).get("CodeMeaning"),
             {
                 item["quantity"]["CodeValue"]: (float(item["value"]), item["units"]["CodeValue"])
@@ -205,13 +214,7 @@ def report_by_dcmqi(path: Path, folder: Path) -> list[tuple[Any, ...]]:
 def expected_by_dcmqi(found: StudyFindings) -> list[tuple[Any, ...]]:
     """Return what tid1500reader must find in a report."""
     words = {"R": "Right", "L": "Left", None: None}
-    names = {"R": "Right axilla", "L": "Left axilla", None: "Axilla, side unknown"}
-    sides: list[tuple[Any, ...]] = [
-        (names[side], None, words[side], values) for side, values in expected_sides(found)
-    ]
-    return sides + [
-        (n.label, n.tracking_uid, words[n.laterality], expected_values(n)) for n in found.nodes
-    ]
+    return [(n.label, n.tracking_uid, words[n.laterality], expected_values(n)) for n in found.nodes]
 
 
 def segments_by_dcmqi(path: Path) -> dict[int, NDArray[np.bool_]]:

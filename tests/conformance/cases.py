@@ -158,6 +158,8 @@ def _evaluated() -> Iterator[Case]:
     for value in Evaluation:
         sides = tuple(SideFinding(side, (1,), 0.6, value) for side in ("R", "L", None))
         yield Case(findings={"sides": sides})
+    limits = {"rule_in": builders.POINT, "rule_out": builders.POINT}
+    yield Case(findings={**limits, "sides": (SideFinding("R", (1,), 0.6, Evaluation.SUSPECTED),)})
     yield Case(specs=(SourceSpec(laterality="L"),), node={"laterality": "L"})
     yield Case(node={"laterality": None})
 

@@ -51,9 +51,9 @@ def objects(case: Case, folder: Path) -> list[BuiltObject]:
     found = _findings(case, sets)
     inputs = [(str(ds.SOPInstanceUID), path) for ds, path in zip(sets, paths, strict=True)]
     sizes = {str(ds.SOPInstanceUID): (ds.Rows, ds.Columns, 3) for ds in sets}
-    shown = to_send(Analysis(found.images, found.nodes, found.exclusions))
+    shown = to_send(Analysis(found.images, found.nodes, found.exclusions), "always")
     frames = [Frame(uid, number, np.zeros(sizes[uid], np.uint8)) for uid, number in shown]
-    return build_objects(found, inputs, frames, case.settings, case.uid, case.now)
+    return list(build_objects(found, inputs, frames, case.settings, case.uid, case.now))
 
 
 def _source(case: Case, spec: SourceSpec) -> Dataset:

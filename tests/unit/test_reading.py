@@ -13,6 +13,7 @@ from tests import builders
 from tests.builders_objects import findings, node, source, uid, view
 
 POINT = OperatingPoint("max_accuracy", 0.6, 0.8, 0.9, (0.7, 0.9), (0.8, 0.95), 0.3)
+RULE_IN = OperatingPoint("rule_in", 0.7, 0.4, 0.97)
 RULE_OUT = OperatingPoint("rule_out", 0.2)
 
 
@@ -24,7 +25,7 @@ def made(*points: OperatingPoint, demonstration: bool = False, **settings: Any) 
         "node_id": "node",
         **settings,
     }
-    bundle = builders.bundle(*(points or (POINT, RULE_OUT)), demonstration=demonstration)
+    bundle = builders.bundle(*(points or (POINT, RULE_IN, RULE_OUT)), demonstration=demonstration)
     return reader(bundle, **values)
 
 
@@ -45,16 +46,27 @@ def analysis(*scores: tuple[str | None, float], sides: tuple[str | None, ...] = 
 @pytest.mark.parametrize(
     ("score", "expected"),
     [
-        (0.6, Evaluation.SUSPECTED),
+        (0.7, Evaluation.SUSPECTED),
         (0.9, Evaluation.SUSPECTED),
-        (0.59, Evaluation.INDETERMINATE),
+        (0.69, Evaluation.INDETERMINATE),
+        (0.6, Evaluation.INDETERMINATE),
         (0.2, Evaluation.INDETERMINATE),
         (0.19, Evaluation.NOT_SUSPECTED),
     ],
 )
 def test_a_score_is_read_against_both_thresholds(score: float, expected: Evaluation) -> None:
-    (side,) = made().findings("1.2.3", 1, analysis(("R", score))).sides
+    """And not against the operating point, which may be anywhere."""
+    found = made().findings("1.2.3", 1, analysis(("R", score)))
+    (side,) = found.sides
     assert (side.score, side.evaluation) == (score, expected)
+    assert found.rule_in
+    assert found.rule_out
+    assert (found.rule_in.threshold, found.rule_out.threshold) == (0.7, 0.2)
+
+
+def test_without_a_rule_in_point_nothing_is_suspected() -> None:
+    (side,) = made(POINT, RULE_OUT).findings("1.2.3", 1, analysis(("R", 1.0))).sides
+    assert side.evaluation is Evaluation.INDETERMINATE
 
 
 def test_without_a_rule_out_point_nothing_is_ruled_out() -> None:
@@ -67,6 +79,7 @@ def test_a_demonstration_says_nothing_clinical(score: float) -> None:
     found = made(demonstration=True).findings("1.2.3", 1, analysis(("R", score)))
     assert [(side.score, side.evaluation) for side in found.sides] == [(score, None)]
     assert found.algorithm.demonstration
+    assert (found.rule_in, found.rule_out) == (None, None)
 
 
 @pytest.mark.parametrize(("how", "right"), [("max", 0.8), ("mean", 0.5)])

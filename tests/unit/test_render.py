@@ -109,13 +109,15 @@ def test_values_are_escaped(tmp_path: Path) -> None:
     assert "\x1b" not in shown + render.text(built.data)
 
 
-def test_demonstration_has_a_banner(tmp_path: Path) -> None:
+def test_what_it_is_stands_at_the_top(tmp_path: Path) -> None:
     sets, paths = study(tmp_path, SourceSpec())
     shown = [
         render.html(results.build(found, paths, SR_ONLY, uid, NOW)[0].data)
         for found in (findings(sets), findings(sets, demonstration=True))
     ]
-    assert ['class="banner"' in html for html in shown] == [False, True]
+    tops = [html.split('class="banner"')[1][:60] for html in shown]
+    assert ["Research use only" in top for top in tops] == [True, False]
+    assert ["DEMONSTRATION" in top for top in tops] == [False, True]
 
 
 def test_none_segmented_is_not_negative(tmp_path: Path) -> None:

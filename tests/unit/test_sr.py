@@ -16,7 +16,18 @@ from dicom_io import results, sr_items, sr_text
 from dicom_io.errors import ObjectError
 from dicom_io.findings import Evaluation, Exclusion, Reason, SideFinding, StudyFindings
 from dicom_io.sr_items import content_items
-from tests.builders_objects import NOW, SourceSpec, findings, node, raw, study, uid, view, write
+from tests.builders_objects import (
+    NOW,
+    POINT,
+    SourceSpec,
+    findings,
+    node,
+    raw,
+    study,
+    uid,
+    view,
+    write,
+)
 
 SR_ONLY = results.ResultSettings(seg=False)
 
@@ -65,8 +76,52 @@ def test_highdicom_reads_the_nodes(tmp_path: Path) -> None:
     assert values["103340004"] == (6.25, "mm")
     assert values["42798000"] == (61.4, "mm2")
     assert values["SCORE"] == (0.6125, "{0:1}")
-    (side,) = report.content.get_image_measurement_groups()
-    assert side.tracking_identifier == "Right axilla"
+    assert report.content.get_image_measurement_groups() == []
+
+
+def test_groups_without_a_contour_stand_apart(tmp_path: Path) -> None:
+    """A side's group among the nodes' stops OHIF 3.13, which reads a contour of each."""
+    sets, paths = study(tmp_path, SourceSpec())
+    report = build(findings(sets, [node(1, view(sets[0]))]), paths)
+    (measured,) = named(report, "126010")
+    (evaluated,) = named(report, "C0034375")
+    (of_node,), (of_side,) = measured.ContentSequence, evaluated.ContentSequence
+    assert any(item.ValueType == "SCOORD" for item in of_node.ContentSequence)
+    assert of_side.ContentSequence[0].TextValue == "Right axilla"
+
+
+def test_nothing_measured_is_no_empty_section(tmp_path: Path) -> None:
+    sets, paths = study(tmp_path, SourceSpec())
+    report = build(findings(sets), paths)
+    assert list(named(report, "126010")) == []
+    assert len(list(named(report, "C0034375"))) == 1
+
+
+def test_the_score_is_among_the_first_five_numbers(tmp_path: Path) -> None:
+    """OHIF lists no more."""
+    sets, paths = study(tmp_path, SourceSpec())
+    report = build(findings(sets, [node(1, view(sets[0]))]), paths)
+    (measured,) = named(report, "126010")
+    numbers = [i for i in measured.ContentSequence[0].ContentSequence if i.ValueType == "NUM"]
+    first = [item.ConceptNameCodeSequence[0].CodeMeaning for item in numbers[:5]]
+    assert "AI score for axillary lymph node metastasis" in first
+
+
+def test_the_limits_of_an_evaluation_are_told_with_it(tmp_path: Path) -> None:
+    """Without them a score above the operating point that reads indeterminate looks wrong."""
+    sets, paths = study(tmp_path, SourceSpec())
+    nodes = [node(n, view(sets[0])) for n in (1, 2)]
+    side = SideFinding("R", (1, 2), 0.5, Evaluation.INDETERMINATE)
+    limits = {"rule_in": replace(POINT, threshold=0.8), "rule_out": replace(POINT, threshold=0.1)}
+    found = replace(findings(sets, nodes), sides=(side,), aggregation="mean", **limits)
+    report = build(found, paths)
+    said = words(report)
+    assert "The score is the mean of Node 1, Node 2. Declared limits: suspected from 0.800" in said
+    assert "NOT suspected below 0.100; otherwise indeterminate." in said
+    thresholds = [
+        float(item.MeasuredValueSequence[0].NumericValue) for item in named(report, "THRESHOLD")
+    ]
+    assert thresholds == [0.45, 0.8, 0.1]
 
 
 def test_contour_lies_on_the_frame_that_was_measured(tmp_path: Path) -> None:
