@@ -88,6 +88,16 @@ def _check(ds: FileDataset, findings: StudyFindings, sources: Sequence[Source]) 
         check_report(ds, findings, sources)
     elif modality == "PR":
         check_graphics(ds, findings, sources)
+    else:
+        _check_picture(ds)
+
+
+def _check_picture(ds: Dataset) -> None:
+    """Check that a Secondary Capture has the pixels that it says, three bytes each."""
+    size = ds.Rows * ds.Columns * 3
+    said = (ds.SamplesPerPixel, ds.BitsAllocated, ds.PhotometricInterpretation)
+    if said != (3, 8, "RGB") or len(ds.PixelData) != size + size % 2:
+        raise ObjectError("a picture has not the pixels that it says")
 
 
 def _check_identity(ds: Dataset, source: Source) -> None:

@@ -6,11 +6,13 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
 from dicom_io import context, results, validate
+from dicom_io.capture import capture
 from dicom_io.errors import ObjectError
 from tests.builders_objects import NOW, SourceSpec, findings, node, study, uid, view
 
@@ -130,6 +132,20 @@ def test_a_report_without_a_node_is_refused(tmp_path: Path) -> None:
     more = replace(found, nodes=(*found.nodes, node(2, view(sets[0]))))
     with pytest.raises(ObjectError, match="lacks a node"):
         validate.check(built.data, more, sources)
+
+
+@pytest.mark.parametrize("damage", [{"Rows": 5}, {"BitsAllocated": 16}, {"PixelData": bytes(46)}])
+def test_a_picture_without_its_pixels_is_refused(tmp_path: Path, damage: dict[str, object]) -> None:
+    sets, paths = study(tmp_path, SourceSpec())
+    found = findings(sets)
+    built = capture(found, paths[0], 1, np.zeros((4, 4, 3), np.uint8), uid, 0, NOW)
+    ds = pydicom.dcmread(io.BytesIO(built.data))
+    for keyword, value in damage.items():
+        setattr(ds, keyword, value)
+    buffer = io.BytesIO()
+    ds.save_as(buffer)
+    with pytest.raises(ObjectError, match="has not the pixels"):
+        validate.check(buffer.getvalue(), found, [context.read_source(paths[0])])
 
 
 def test_messages_name_no_patient(tmp_path: Path) -> None:
