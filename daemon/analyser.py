@@ -1,6 +1,7 @@
 """A loaded bundle that reads studies: what the analysing process holds, and ``axnode analyze``."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from daemon import answer, pictures
 from daemon.analysis import Analysis, Frame
 from daemon.pipeline import Recipe, analyse
+from dicom_io.errors import FrameError
 from dicom_io.frames import Image
 from model.bundle_file import Bundle
 from model.errors import DeviceError
@@ -16,14 +18,22 @@ from model.runtime import Predictor
 
 def decode(
     places: Sequence[pictures.Place],
-    inputs: Mapping[str, Path],
+    paths: Sequence[Path],
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[Frame, ...]:
-    """Decode frames once more; `inputs` has each source's file by SOP Instance UID."""
+    """Decode frames once more, out of the files that hold them."""
+    wanted = {uid for uid, _ in places}
+    images: dict[str, Image] = {}
+    for path in paths if wanted else ():
+        progress()
+        with suppress(FrameError):  # an exclusion already
+            image = Image.open(path)
+            if image.sop_instance_uid in wanted:
+                images[image.sop_instance_uid] = image
     frames = []
     for uid, number in places:
         progress()
-        frames.append(Frame(uid, number, Image.open(inputs[uid]).frame(number - 1)))
+        frames.append(Frame(uid, number, images[uid].frame(number - 1)))
     progress()
     return tuple(frames)
 
@@ -57,7 +67,8 @@ class Analyser:
             progress=progress,
         )
         places = pictures.to_send(analysis, request["pictures"])
-        analysis = replace(analysis, frames=decode(places, dict(inputs), progress))
+        frames = decode(places, [path for _, path in inputs], progress)
+        analysis = replace(analysis, frames=frames)
         return answer.save(analysis, Path(request["masks"]))
 
     def read(

@@ -18,7 +18,7 @@ from dicom_io.results import BuiltObject, ResultSettings, UidMaker, build
 
 def build_objects(
     findings: StudyFindings,
-    inputs: Sequence[tuple[str, Path]],
+    paths: Sequence[Path],
     frames: Sequence[Frame],
     settings: Results,
     uid: UidMaker,
@@ -28,8 +28,8 @@ def build_objects(
 
     Parameters
     ----------
-    inputs
-        SOP Instance UID and file of each source, in the study's order.
+    paths
+        File of each source, in the study's order.
     frames
         What the pictures are drawn on.
     """
@@ -41,22 +41,23 @@ def build_objects(
         seg_compression=settings.seg_compression,
         sr_class=settings.sr_class,
     )
-    yield from build(findings, [path for _, path in inputs], chosen, uid, now)
-    if settings.secondary_capture != "off":
-        yield from _captures(findings, dict(inputs), frames, uid, now)
+    yield from build(findings, paths, chosen, uid, now)
+    if frames and settings.secondary_capture != "off":
+        yield from _captures(findings, paths, frames, uid, now)
     if settings.presentation_state != "off":
-        sources = [read_source(path) for _, path in inputs]
+        sources = [read_source(path) for path in paths]
         yield from presentation_states(findings, sources, uid, now)
 
 
 def _captures(
     findings: StudyFindings,
-    sources: dict[str, Path],
+    paths: Sequence[Path],
     frames: Sequence[Frame],
     uid: UidMaker,
     now: datetime,
 ) -> Iterator[BuiltObject]:
+    files = {read_source(path).sop_instance_uid: path for path in paths}
     for ordinal, frame in enumerate(frames):
         drawn = np.asarray(picture(findings, frame))
-        path = sources[frame.sop_instance_uid]
+        path = files[frame.sop_instance_uid]
         yield capture(findings, path, frame.frame_number, drawn, uid, ordinal, now)

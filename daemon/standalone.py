@@ -47,7 +47,7 @@ class Standalone:
         now = datetime.now().astimezone()
         built = build_objects(
             findings,
-            inputs,
+            [path for _, path in inputs],
             (),
             Results(secondary_capture="off"),
             lambda role, ordinal: identity.uid(
@@ -64,7 +64,7 @@ class Standalone:
             if item.role == "sr":
                 (out / "report.html").write_text(render.html(item.data), encoding="utf-8")
                 (out / "report.txt").write_text(render.text(item.data), encoding="utf-8")
-        frames = decode(pictures.to_save(analysis), dict(inputs))
+        frames = decode(pictures.to_save(analysis), [path for _, path in inputs])
         drawn = pictures.save(findings, frames, out)
         return {
             "study_uid": study_uid,

@@ -140,14 +140,13 @@ class Worker:
         findings = self._reader.findings(
             job.study_uid, job.version, analysis, job.predecessors, job.replaces
         )
-        inputs = list(zip(job.uids, paths, strict=True))
-        return findings, self._build(job, findings, inputs, analysis.frames)
+        return findings, self._build(job, findings, paths, analysis.frames)
 
     def _build(
         self,
         job: Job,
         findings: StudyFindings,
-        inputs: Sequence[tuple[str, Path]],
+        paths: Sequence[Path],
         frames: Sequence[Frame],
     ) -> list[StoredObject]:
         root = (
@@ -160,7 +159,7 @@ class Worker:
         )
         built = build_objects(
             findings,
-            inputs,
+            paths,
             frames,
             self._config.results,
             # the attempt is part of it: bytes that were lost are never rebuilt under one UID

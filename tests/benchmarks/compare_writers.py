@@ -48,7 +48,7 @@ def ours(case: Case, out: Path) -> dict[str, Any]:
     frames = [Frame(u, n, Image.open(dict(inputs)[u]).frame(n - 1)) for u, n in places]
     settings = Results(secondary_capture="on", presentation_state="on")
     said: dict[str, Any] = {kind: copy.deepcopy(_NONE) for kind in KINDS.values()}
-    for built in build_objects(case.found, inputs, frames, settings, uid, NOW):
+    for built in build_objects(case.found, case.paths, frames, settings, uid, NOW):
         path = out / f"{built.role}{built.ordinal}.dcm"
         path.write_bytes(built.data)
         said[ROLES[built.role]]["files"].append(str(path))

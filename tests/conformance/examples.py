@@ -49,11 +49,10 @@ def objects(case: Case, folder: Path) -> list[BuiltObject]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [builders.write(ds, folder / f"{number}.dcm") for number, ds in enumerate(sets)]
     found = _findings(case, sets)
-    inputs = [(str(ds.SOPInstanceUID), path) for ds, path in zip(sets, paths, strict=True)]
     sizes = {str(ds.SOPInstanceUID): (ds.Rows, ds.Columns, 3) for ds in sets}
     shown = to_send(Analysis(found.images, found.nodes, found.exclusions), "always")
     frames = [Frame(uid, number, np.zeros(sizes[uid], np.uint8)) for uid, number in shown]
-    return list(build_objects(found, inputs, frames, case.settings, case.uid, case.now))
+    return list(build_objects(found, paths, frames, case.settings, case.uid, case.now))
 
 
 def _source(case: Case, spec: SourceSpec) -> Dataset:

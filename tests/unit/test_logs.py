@@ -155,6 +155,7 @@ def test_no_canary_leaves_the_analysing_process(tmp_path: Path) -> None:
             "masks": str(tmp_path / "masks.npz"),
             "cine_frames": 3,
             "tracking_root": "root",
+            "pictures": "always",
         }
         for chosen in (paths, paths[1:], [])
     ]
