@@ -24,6 +24,7 @@ COMMANDS = {
     "analyze": "analyse files without a service: SEG, SR, pictures and JSON into a folder",
     "phantom": "write synthetic studies or a synthetic training cohort",
     "train": "train a bundle on your own data",
+    "evaluate": "measure a bundle on a dataset: metrics, figures and a report",
     "bundle": "show or verify a model bundle",
 }
 # by name: the packages that define them are not imported for the sake of a message

@@ -70,8 +70,8 @@ def _metrics(values: Any) -> str:
     segmentation, classification = values.get("segmentation"), values.get("classification")
     if isinstance(segmentation, Mapping) and "dice_mean" in segmentation:
         words.append(f"Dice {segmentation['dice_mean']:.3f}")
-    if isinstance(classification, Mapping) and isinstance(classification.get("auroc"), Mapping):
-        area = classification["auroc"]
+    area = classification.get("auroc") if isinstance(classification, Mapping) else None
+    if isinstance(area, Mapping) and "value" in area and "ci95" in area:  # absent: one class only
         low, high = area["ci95"]
         words.append(f"AUROC {area['value']:.3f} (95 % CI {low:.3f}-{high:.3f})")
     return ", ".join(words)

@@ -4,48 +4,46 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from daemon.commands.readers import readers
 
-_PICTURES = (".png", ".jpg", ".jpeg")
+if TYPE_CHECKING:
+    from model.training.config import TrainConfig
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
     parser.add_argument("--data", type=Path, required=True, help="dataset folder with index.csv")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--out", type=Path, help="folder of the run")
+    what.add_argument(
+        "--contact-sheet",
+        type=Path,
+        metavar="FILE",
+        help="train nothing; write a PNG of what augmentation makes of 8 images",
+    )
     parser.add_argument("--config", type=Path, help="settings in TOML; left out: the paper's")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; TrainingError says what is wrong with data, settings or checkpoint."""
-    from model.training import config, data
+    from model.training import config
     from model.training.run import train
 
-    readers = data.Readers(image=read_image, mask=data.read_mask)
     settings = config.load(args.config)
-    train(args.data, args.out, settings, resume=args.resume, readers=readers, say=_say)
+    if args.contact_sheet:
+        return _contact_sheet(args, settings)
+    train(args.data, args.out, settings, resume=args.resume, readers=readers(), say=_say)
     return 0
 
 
-def read_image(path: Path, frame: int | None) -> "NDArray[np.uint8]":
-    """Read a picture or one frame (1-based) of a DICOM file as (H, W, 3) uint8 RGB.
+def _contact_sheet(args: argparse.Namespace, settings: "TrainConfig") -> int:
+    from model.training.contact_sheet import write_sheet
+    from model.training.index import read_index
 
-    At module level, for the training hands it to worker processes by name.
-    """
-    from dicom_io.errors import FrameError
-    from dicom_io.frames import Image
-    from model.errors import TrainingError
-    from model.training.data import read_picture
-
-    if path.suffix.lower() in _PICTURES:
-        return read_picture(path, frame)
-    try:
-        return Image.open(path).frame((frame or 1) - 1)
-    except FrameError as error:
-        raise TrainingError(f"{path.name} of the dataset cannot be used: {error}") from error
+    write_sheet(args.contact_sheet, read_index(args.data), settings, readers())
+    _say(f"contact sheet written to {args.contact_sheet}")
+    return 0
 
 
 def _say(line: str) -> None:

@@ -31,21 +31,40 @@ class Regions:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The paper's nine; it gives no magnitudes but for rotation and translation."""
+    """The paper's nine, each drawn for each image anew: how much at most, and how often (0 to 1).
+
+    The paper gives magnitudes for rotation and translation alone, and no probability.
+    """
 
     flip: float = 0.5  # probability of a horizontal flip
-    rotation_deg: float = 15.0  # greatest angle
-    translation: float = 0.10  # greatest shift, share of the image
-    scale: float = 0.0  # greatest zoom either way; not in the paper
+    rotation_deg: float = 15.0  # greatest angle, either way
+    rotation_p: float = 1.0
+    translation: float = 0.10  # greatest shift, either way, share of the image
+    translation_p: float = 1.0
+    scale: float = 0.0  # greatest zoom either way, 0.15 is 15 %; not in the paper
     elastic: float = 0.02  # greatest displacement, share of the image
-    elastic_p: float = 0.3  # probability
-    gamma: float = 1.5  # greatest exponent; its inverse is the least
+    elastic_p: float = 0.3
+    gamma: float = 1.5  # greatest exponent, at least 1; its inverse is the least
+    gamma_p: float = 1.0
     noise: float = 0.05  # greatest standard deviation of Gaussian noise, of the grey range
     noise_p: float = 0.3
-    blur_p: float = 0.2  # average blur 3 x 3
+    blur: int = 3  # width of the average blur, pixels, odd
+    blur_p: float = 0.2
+    sharpen: float = 1.0  # weight of what a pixel differs by from its neighbourhood of 3 x 3
     sharpen_p: float = 0.2
     dropout: float = 0.03  # greatest share of pixels set to black
     dropout_p: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse what no image can be changed by."""
+        names = ("flip", *(f.name for f in dataclasses.fields(self) if f.name.endswith("_p")))
+        wrong = [name for name in names if not 0 <= getattr(self, name) <= 1]
+        if wrong:
+            raise TrainingError(f"augmentation: {wrong[0]} must be from 0 to 1")
+        if self.blur < 1 or self.blur % 2 == 0:
+            raise TrainingError("augmentation: blur must be odd: 3, 5, 7")
+        if self.gamma < 1:
+            raise TrainingError("augmentation: gamma must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -74,6 +93,21 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class Points:
+    """Operating points, each by a rule that is evaluated on the validation part alone.
+
+    Rules: max_accuracy, youden, specificity>=x, sensitivity>=x, with x from 0 to 1.
+    """
+
+    # the first is the bundle's default; the paper names greatest accuracy, and 100 % specificity
+    named: tuple[str, ...] = ("max_accuracy", "youden", "specificity>=0.95", "sensitivity>=0.90")
+    # at or above the one a side is reported as suspected, below the other as not suspected, and
+    # as indeterminate between them; left blank: never, until a person declares them
+    rule_in: str = ""
+    rule_out: str = ""
+
+
+@dataclass(frozen=True)
 class About:
     """What the bundle's card says that no code can know."""
 
@@ -97,6 +131,9 @@ class TrainConfig:
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
     workers: int = 2  # processes that decode and prepare images; 0: none but this one
     focus: float = 0.5  # probability that the classifier sees one of several nodes alone
+    clip: float = 0.0  # greatest norm of the gradient, longer ones are shortened to it; 0: none
+    patience: int = 0  # epochs without better weights after which the last stage ends; 0: never
+    checkpoint_steps: int = 100  # a checkpoint after so many steps too; 0: after epochs only
     about: About = field(default_factory=About)
     architecture: Architecture = field(default_factory=Architecture)
     input: Spec = field(default_factory=Spec)
@@ -104,6 +141,7 @@ class TrainConfig:
     regions: Regions = field(default_factory=Regions)
     augmentation: Augmentation = field(default_factory=Augmentation)
     loss: Loss = field(default_factory=Loss)
+    points: Points = field(default_factory=Points)
     stages: tuple[Stage, ...] = (Stage(),)
 
 

@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,36 @@ from model.training.index import Row
 Progress = Callable[[int, int], None]  # done, of
 
 
+class MaskReader(Protocol):
+    """Reads a mask file as (H, W) bool; a DICOM SEG needs to know the image it is of."""
+
+    def __call__(
+        self, path: Path, frame: int | None, image: Path | None = None
+    ) -> NDArray[np.bool_]:
+        """Return the mask of one frame (1-based) of `image`."""
+
+
+def no_region(path: Path, frame: int | None) -> Box | None:
+    """Pictures declare no tissue region."""
+    return None
+
+
 @dataclass(frozen=True)
 class Readers:
     """How files are read; the caller adds DICOM. Picklable: they run in worker processes."""
 
     image: Callable[[Path, int | None], NDArray[np.uint8]]  # -> (H, W, 3) uint8 RGB
-    mask: Callable[[Path, int | None], NDArray[np.bool_]]  # -> (H, W) bool
+    mask: MaskReader
+    # the crop that the daemon takes of an image; None: it is found in the pixels
+    region: Callable[[Path, int | None], Box | None] = no_region
+
+    def mask_of(self, row: Row) -> NDArray[np.bool_] | None:
+        """Read the mask of a row, (H, W); None where it is not annotated."""
+        return None if row.mask is None else self.mask(row.mask, row.frame, row.image)
+
+    def region_of(self, row: Row) -> Box | None:
+        """Return the declared region of a row: the index's word comes before the file's."""
+        return row.region or self.region(row.image, row.frame)
 
 
 @dataclass(frozen=True)
@@ -45,23 +70,37 @@ class Cache:
 
 def read_picture(path: Path, frame: int | None) -> NDArray[np.uint8]:
     """Read a PNG or JPEG as (H, W, 3) uint8 RGB."""
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise TrainingError(f"{path} is not a readable picture") from error
+    if (frame or 1) > 1:
+        raise TrainingError(f"{path.name} is a picture without frames: take #{frame} off its name")
+    picture = _open(path, "a readable picture")
+    if picture.mode[0] in "IF":  # Pillow would clip, not scale
+        raise TrainingError(f"{path.name} has more than 8 bits a pixel: save it with 8")
+    return np.asarray(picture.convert("RGB"))
 
 
-def read_mask(path: Path, frame: int | None) -> NDArray[np.bool_]:
+def read_mask(path: Path, frame: int | None, image: Path | None = None) -> NDArray[np.bool_]:
     """Read a PNG mask as (H, W) bool; anything above zero is node."""
+    if path.suffix.lower() in (".jpg", ".jpeg"):  # its edges ring: zero does not stay zero
+        raise TrainingError(f"{path.name} is a mask as JPEG: save it as PNG")
+    return np.asarray(_open(path, "a readable mask").convert("L")) > 0
+
+
+def _open(path: Path, wanted: str) -> Image.Image:
+    """Decode a picture wholly; Pillow raises more than OSError on damaged files."""
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("L")) > 0
-    except OSError as error:
-        raise TrainingError(f"{path} is not a readable mask") from error
+            image.load()
+            return image
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise TrainingError(f"{path} is not {wanted}: replace the file") from error
 
 
 PICTURES = Readers(read_picture, read_mask)
+
+
+def with_regions(rows: Iterable[Row], readers: Readers) -> list[Row]:
+    """Return the rows with the regions that their files declare, where the index gives none."""
+    return [replace(row, region=readers.region_of(row)) for row in rows]
 
 
 def load_cache(
@@ -83,7 +122,7 @@ def load_cache(
         _prepare_all(
             (images_path, masks_path),
             rows,
-            partial(_prepare_row, spec=spec, regions=regions, seed=seed, readers=readers),
+            partial(prepare_row, spec=spec, regions=regions, seed=seed, readers=readers),
             spec,
             workers,
             progress,
@@ -127,17 +166,20 @@ def _jitter(box: Box, amount: float, shape: tuple[int, ...], rng: np.random.Gene
     return (max(left, 0), max(top, 0), min(right, shape[1]), min(bottom, shape[0]))
 
 
-def _prepare_row(
+def prepare_row(
     item: tuple[int, Row], spec: Spec, regions: Regions, seed: int, readers: Readers
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Read, crop and resize one image and its mask."""
+    """Read, crop and resize one image (number, row) and its mask, both (height, width)."""
     number, row = item
     frame = readers.image(row.image, row.frame)
     box = choose_region(row, frame, regions, np.random.default_rng((seed, number)))
-    grey, placement = prepare_grey(frame, box, spec)
-    if row.mask is None:
+    try:
+        grey, placement = prepare_grey(frame, box, spec)
+    except ValueError as error:
+        raise TrainingError(f"index.csv:{row.line}: {error}: correct the tissue box") from error
+    mask = readers.mask_of(row)
+    if mask is None:
         return grey, np.zeros(grey.shape, np.bool_)
-    mask = readers.mask(row.mask, row.frame)
     if mask.shape != frame.shape[:2]:
         raise TrainingError(f"{row.mask} and its image differ in size")
     x0, y0, x1, y1 = placement.source
@@ -155,17 +197,34 @@ def _prepare_all(
     """Fill the two arrays; their names appear only when they are complete."""
     parts = [path.with_suffix(".part") for path in paths]
     shape = (len(rows), spec.height, spec.width)
-    arrays = [
-        np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape) for part in parts
-    ]
-    with _mapper(workers) as spread:
-        for number, (grey, mask) in enumerate(spread(work, enumerate(rows))):
-            arrays[0][number], arrays[1][number] = grey, mask
-            if progress and (number + 1) % 100 == 0:
-                progress(number + 1, len(rows))
-    for array, part, path in zip(arrays, parts, paths, strict=True):
-        array.flush()
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    try:
+        # written, not mapped: on a full disk a write fails, a map kills the process
+        with parts[0].open("wb") as images, parts[1].open("wb") as masks:
+            for file in (images, masks):
+                np.lib.format.write_array_header_1_0(file, header)
+            for grey, mask in spread(work, list(enumerate(rows)), workers, progress):
+                images.write(grey.tobytes())
+                masks.write(mask.astype(np.uint8).tobytes())
+    except OSError as error:
+        for part in parts:
+            part.unlink(missing_ok=True)
+        raise TrainingError(
+            f"the cache {parts[0].parent} cannot be written: {error.strerror}: make room"
+        ) from error
+    for part, path in zip(parts, paths, strict=True):
         part.rename(path)
+
+
+def spread(
+    work: Callable[[Any], Any], items: Sequence[Any], workers: int, progress: Progress | None
+) -> Iterator[Any]:
+    """Yield `work` of each item in order, done in so many processes; 0: in this one."""
+    with _mapper(workers) as spread_map:
+        for number, result in enumerate(spread_map(work, items), 1):
+            if progress and number % 100 == 0:
+                progress(number, len(items))
+            yield result
 
 
 @contextmanager
@@ -174,8 +233,13 @@ def _mapper(workers: int) -> Iterator[Callable[..., Iterable[Any]]]:
     if not workers:
         yield map
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield partial(pool.map, chunksize=8)
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield partial(pool.map, chunksize=8)
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "a process that prepares images died, perhaps for want of memory: set fewer workers"
+        ) from error
 
 
 def _key(rows: Sequence[Row], spec: Spec, regions: Regions, seed: int) -> str:

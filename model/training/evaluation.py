@@ -1,45 +1,51 @@
 """Measure a bundle on images of a dataset, by the very path that the daemon takes."""
 
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from model.bundle_file import OperatingPoint
+from model.errors import TrainingError
+from model.nodes import PredictedNode
 from model.preprocess import Box, prepare
-from model.runtime import PredictedNode, Predictor
-from model.training import metrics
+from model.runtime import Predictor
+from model.training import metrics, true_mask
 from model.training.config import Regions
-from model.training.data import PICTURES, Progress, Readers, choose_region
+from model.training.data import PICTURES, Progress, Readers, choose_region, with_regions
 from model.training.index import Row
+from model.training.results import ImageResult, arrays, combine, patients
+from model.training.summary import report
+
+__all__ = [
+    "ImageResult",
+    "Look",
+    "Looker",
+    "arrays",
+    "declared_or_found",
+    "draw",
+    "evaluate",
+    "look_at_picture",
+    "patients",
+    "report",
+]
+
+_EIGHT = np.ones((3, 3), np.bool_)
 
 
 @dataclass(frozen=True)
-class ImageResult:
-    """One image read by the model, beside its truth."""
+class Look:
+    """What the model saw on one frame."""
 
-    patient: str
-    label: int | None
-    score: float | None  # greatest of its nodes; None: no node segmented
-    dice: float | None  # in source pixels; None: not annotated
-    iou: float | None
-    true_nodes: int | None  # connected components of the true mask
-    found_nodes: int
-    seconds: float  # prepare and predict
+    nodes: Sequence[PredictedNode]
+    boxes: Sequence[Box | None]  # the crops it was given; None: the whole frame
+    spacing: tuple[float, float] | None = None  # mm between rows, between columns
+    refused: str | None = None  # why the frame was not read; None: it was
 
 
-@dataclass(frozen=True)
-class PatientResult:
-    """One labelled patient: the greatest score over its images."""
-
-    label: int
-    score: float  # 0 where no node was segmented
-    segmented: bool
+Looker = Callable[[Predictor, Row, NDArray[np.uint8]], Look]
 
 
 def evaluate(
@@ -47,11 +53,26 @@ def evaluate(
     rows: Sequence[Row],
     readers: Readers = PICTURES,
     progress: Progress | None = None,
+    look: Looker | None = None,
 ) -> list[ImageResult]:
-    """Read every image of the rows in its declared region, else in the one found in its pixels."""
+    """Read every image of the rows.
+
+    Parameters
+    ----------
+    look
+        How a frame is shown to the model; None: in its declared region, else in the one found in
+        its pixels.
+
+    Raises
+    ------
+    TrainingError
+        A file cannot be read, or a mask is not of its image's size.
+    """
+    if look is None:
+        look, rows = look_at_picture, with_regions(rows, readers)
     results = []
     for number, row in enumerate(rows):
-        results.append(_read(predictor, row, readers))
+        results.append(_read(predictor, row, readers, look))
         if progress and (number + 1) % 50 == 0:
             progress(number + 1, len(rows))
     return results
@@ -62,78 +83,65 @@ def declared_or_found(row: Row, frame: NDArray[np.uint8]) -> Box | None:
     return choose_region(row, frame, Regions(), np.random.default_rng(0))
 
 
-def patients(results: Sequence[ImageResult]) -> list[PatientResult]:
-    """Gather labelled patients, in order of their names."""
-    grouped: dict[str, list[ImageResult]] = {}
-    for result in results:
-        if result.label is not None:
-            grouped.setdefault(result.patient, []).append(result)
-    gathered = []
-    for name in sorted(grouped):
-        scores = [r.score for r in grouped[name] if r.score is not None]
-        label = max(r.label or 0 for r in grouped[name])
-        gathered.append(PatientResult(label, max(scores, default=0.0), bool(scores)))
-    return gathered
+def look_at_picture(predictor: Predictor, row: Row, frame: NDArray[np.uint8]) -> Look:
+    """Show one crop of a frame (H, W, 3) to the model."""
+    box = declared_or_found(row, frame)
+    try:
+        prepared = prepare(frame, box, predictor.bundle.card.input)
+    except ValueError as error:
+        raise TrainingError(f"index.csv:{row.line}: {error}: correct the tissue box") from error
+    return Look(predictor.predict([prepared])[0], [box])
 
 
-def report(results: Sequence[ImageResult], points: Sequence[OperatingPoint] = ()) -> dict[str, Any]:
-    """Metrics of an evaluation, ready for `metrics.json`."""
-    with_node = [r for r in results if r.true_nodes]
-    without = [r for r in results if r.true_nodes == 0]
-    annotated = with_node + without
-    everyone = patients(results)
-    dice = metrics.summary([r.dice for r in with_node if r.dice is not None])
-    overlap = metrics.summary([r.iou for r in with_node if r.iou is not None])
-    return {
-        "n_images": len(results),
-        "n_patients": len({r.patient for r in results}),
-        "segmentation": {
-            # over images that hold a node; the others are counted, for Dice says little there
-            "dice_mean": dice.get("mean"),
-            "dice_median": dice.get("median"),
-            "dice_p10": dice.get("p10"),
-            "iou_mean": overlap.get("mean"),
-            "n_with_node": len(with_node),
-            "missed": sum(r.found_nodes == 0 for r in with_node),
-            "n_without_node": len(without),
-            "without_node_left_empty": sum(r.found_nodes == 0 for r in without),
-            "node_count_exact": sum(r.found_nodes == r.true_nodes for r in annotated),
-        },
-        "classification": _classification(everyone),
-        "operating_points": {p.name: _at(p, everyone) for p in points},
-        "seconds_per_image": round(float(np.median([r.seconds for r in results])), 4)
-        if results
-        else None,
-    }
-
-
-def arrays(everyone: Sequence[PatientResult]) -> tuple[metrics.Floats, NDArray[np.int8]]:
-    """Scores and labels of patients as arrays."""
-    scores = np.array([p.score for p in everyone], float)
-    return scores, np.array([p.label for p in everyone], np.int8)
-
-
-def _read(predictor: Predictor, row: Row, readers: Readers) -> ImageResult:
+def _read(predictor: Predictor, row: Row, readers: Readers, look: Looker) -> ImageResult:
     """Run the model on one image and compare in source pixels."""
     frame = readers.image(row.image, row.frame)
-    region = declared_or_found(row, frame)
     started = time.perf_counter()
-    nodes = predictor.predict([prepare(frame, region, predictor.bundle.card.input)])[0]
+    seen = look(predictor, row, frame)
     seconds = time.perf_counter() - started
-    score = max((node.score for node in nodes), default=None)
-    if row.mask is None:
-        return ImageResult(row.patient, row.label, score, None, None, None, len(nodes), seconds)
-    true = readers.mask(row.mask, row.frame)
-    found = draw(nodes, (frame.shape[0], frame.shape[1]))
-    return ImageResult(
+    aggregation = predictor.bundle.card.aggregation
+    result = ImageResult(
         patient=row.patient,
         label=row.label,
-        score=score,
+        score=combine([node.score for node in seen.nodes], aggregation),
+        dice=None,
+        iou=None,
+        true_nodes=None,
+        found_nodes=len(seen.nodes),
+        seconds=seconds,
+        refused=seen.refused,
+    )
+    true = readers.mask_of(row)
+    if true is None:
+        return result
+    if true.shape != frame.shape[:2]:
+        raise TrainingError(
+            f"index.csv:{row.line}: mask and image differ in size: take the mask of this image"
+        )
+    return _compared(result, predictor, seen, frame, true)
+
+
+def _compared(
+    result: ImageResult,
+    predictor: Predictor,
+    seen: Look,
+    frame: NDArray[np.uint8],
+    true: NDArray[np.bool_],
+) -> ImageResult:
+    """Add what the true mask (H, W) tells."""
+    found = draw(seen.nodes, (frame.shape[0], frame.shape[1]))
+    with_true = [s for box in seen.boxes for s in true_mask.scores(predictor, frame, box, true)]
+    return replace(
+        result,
         dice=metrics.dice(found, true),
         iou=metrics.iou(found, true),
-        true_nodes=int(ndimage.label(true, np.ones((3, 3)))[1]),
-        found_nodes=len(nodes),
-        seconds=seconds,
+        true_nodes=int(ndimage.label(true, _EIGHT)[1]),
+        distance=metrics.hausdorff95(found, true, seen.spacing or (1.0, 1.0))
+        if found.any() and true.any()
+        else None,
+        calibrated=seen.spacing is not None,
+        true_mask_score=combine(with_true, predictor.bundle.card.aggregation),
+        true_mask_nodes=len(with_true),
     )
 
 
@@ -144,40 +152,3 @@ def draw(nodes: Sequence[PredictedNode], shape: tuple[int, int]) -> NDArray[np.b
         height, width = node.mask.shape
         mask[node.row : node.row + height, node.column : node.column + width] |= node.mask
     return mask
-
-
-def _classification(everyone: Sequence[PatientResult]) -> dict[str, Any]:
-    """AUROC over all labelled patients, and over those with a segmented node."""
-    scores, labels = arrays(everyone)
-    area = metrics.auroc(scores, labels)
-    if math.isnan(area):
-        return {"n_labelled": len(everyone)}
-    return {
-        "n_labelled": len(everyone),
-        "n_positive": int((labels == 1).sum()),
-        "n_without_segmented_node": sum(not p.segmented for p in everyone),
-        "auroc": {
-            "value": round(area, 4),
-            "ci95": [round(v, 4) for v in metrics.auroc_ci95(scores, labels)],
-        },
-    }
-
-
-def _at(point: OperatingPoint, everyone: Sequence[PatientResult]) -> dict[str, Any]:
-    """Confusion counts at a threshold that was chosen elsewhere."""
-    scores, labels = arrays(everyone)
-    above = scores >= point.threshold
-    counts: dict[str, Any] = {
-        "threshold": point.threshold,
-        "tp": int((above & (labels == 1)).sum()),
-        "fn": int((~above & (labels == 1)).sum()),
-        "fp": int((above & (labels == 0)).sum()),
-        "tn": int((~above & (labels == 0)).sum()),
-    }
-    for name, hit, miss in (("sensitivity", "tp", "fn"), ("specificity", "tn", "fp")):
-        total = int(counts[hit] + counts[miss])
-        interval = metrics.wilson(int(counts[hit]), total)
-        if interval:
-            counts[name] = round(counts[hit] / total, 4)
-            counts[f"{name}_ci95"] = [round(v, 4) for v in interval]
-    return counts

@@ -12,6 +12,7 @@ from model.preprocess import Box
 _REQUIRED = ("image", "mask", "label", "patient")
 _BOX = ("tissue_x0", "tissue_y0", "tissue_x1", "tissue_y1")
 _SHARES = (0.8, 0.1, 0.1)  # the paper's 8:1:1
+PARTS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class Row:
     mask: Path | None  # None: not annotated
     label: int | None  # 0, 1, or None: unknown
     patient: str  # groups rows in every split
-    region: Box | None  # declared tissue, from the tissue_* columns where present
+    region: Box | None  # tissue: the tissue_* columns, else what the file declares
+    part: str | None = None  # one of PARTS, from a `split` column; None: drawn
+    line: int = 0  # of index.csv, 2 is the first row
 
 
 @dataclass(frozen=True)
@@ -45,28 +48,60 @@ def read_index(folder: Path) -> list[Row]:
     """
     path = folder / "index.csv"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write the mark
             reader = csv.DictReader(file)
             missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
             if missing:
                 raise TrainingError(f"{path} has no column {', '.join(missing)}")
-            rows = [_row(folder, entry, f"{path}:{line}") for line, entry in enumerate(reader, 2)]
+            rows = [_row(folder, entry, path, line) for line, entry in enumerate(reader, 2)]
     except OSError as error:
         raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TrainingError(f"{path} is not CSV in UTF-8: save it as such") from error
     if not rows:
         raise TrainingError(f"{path} lists no image")
     return rows
 
 
 def split_by_patient(rows: Sequence[Row], seed: int) -> Split:
-    """Split 8:1:1 by patient, within positive and other patients alike.
+    """Split as the `split` column says; without one 8:1:1 by patient, at random.
 
-    A patient is positive where any of its rows is: the label is the patient's.
+    The random split keeps the share of positive patients. A patient is positive where any of its
+    rows is: the label is the patient's.
+
+    Raises
+    ------
+    TrainingError
+        The `split` column is filled in part, or puts a patient into two parts.
     """
+    part = _declared_parts(rows) if any(row.part for row in rows) else _drawn_parts(rows, seed)
+    return Split(*(tuple(row for row in rows if part[row.patient] == name) for name in PARTS))
+
+
+def _declared_parts(rows: Sequence[Row]) -> dict[str, str]:
+    """Part of each patient by the `split` column."""
+    first: dict[str, Row] = {}
+    for row in rows:
+        if row.part is None:
+            raise TrainingError(
+                f"index.csv:{row.line}: split is blank here and filled elsewhere: fill it in every"
+                " row, or leave the column out"
+            )
+        other = first.setdefault(row.patient, row)
+        if other.part != row.part:
+            raise TrainingError(
+                f"index.csv:{row.line}: this patient is in {row.part} here and in {other.part} in"
+                f" line {other.line}: put all its rows into one part"
+            )
+    return {patient: row.part or "" for patient, row in first.items()}
+
+
+def _drawn_parts(rows: Sequence[Row], seed: int) -> dict[str, str]:
+    """Part of each patient, at random within positive and other patients."""
     positive = {row.patient: False for row in rows}
     for row in rows:
         positive[row.patient] |= row.label == 1
-    part: dict[str, int] = {}
+    part: dict[str, str] = {}
     for wanted in (False, True):
         group = sorted(
             patient for patient, is_positive in positive.items() if is_positive == wanted
@@ -74,29 +109,44 @@ def split_by_patient(rows: Sequence[Row], seed: int) -> Split:
         random.Random(f"{seed}-{wanted}").shuffle(group)
         first = round(len(group) * _SHARES[0])
         second = first + round(len(group) * _SHARES[1])
-        part |= {p: 0 if i < first else 1 if i < second else 2 for i, p in enumerate(group)}
-    parts = [tuple(row for row in rows if part[row.patient] == number) for number in range(3)]
-    return Split(*parts)
+        part |= {p: PARTS[(i >= first) + (i >= second)] for i, p in enumerate(group)}
+    return part
 
 
-def _row(folder: Path, entry: Mapping[str, str], where: str) -> Row:
+def _row(folder: Path, entry: Mapping[str, str], index: Path, line: int) -> Row:
     """Check one line of the index."""
+    where = f"{index}:{line}"
     label = (entry["label"] or "").strip()
     if label not in ("", "0", "1"):
         raise TrainingError(f"{where}: label must be 0, 1 or blank")
     if not entry["image"] or not entry["patient"]:
         raise TrainingError(f"{where}: image and patient must not be blank")
-    name, _, frame = entry["image"].partition("#")
-    if frame and not (frame.isdigit() and int(frame) > 0):
-        raise TrainingError(f"{where}: the frame after # must be a number from 1")
+    name, frame = _frame(entry["image"], where)
     return Row(
         image=_inside(folder, name, where),
-        frame=int(frame) if frame else None,
+        frame=frame,
         mask=_inside(folder, entry["mask"], where) if entry["mask"] else None,
         label=int(label) if label else None,
         patient=entry["patient"],
         region=_region(entry, where),
+        part=_part(entry.get("split") or "", where),
+        line=line,
     )
+
+
+def _frame(image: str, where: str) -> tuple[str, int | None]:
+    """Take `#n` off a file's name."""
+    name, _, frame = image.partition("#")
+    if frame and not (frame.isdecimal() and int(frame) > 0):
+        raise TrainingError(f"{where}: the frame after # must be a number from 1")
+    return name, int(frame) if frame else None
+
+
+def _part(text: str, where: str) -> str | None:
+    part = text.strip()
+    if part and part not in PARTS:
+        raise TrainingError(f"{where}: split must be {', '.join(PARTS)} or blank")
+    return part or None
 
 
 def _region(entry: Mapping[str, str], where: str) -> Box | None:
@@ -107,6 +157,8 @@ def _region(entry: Mapping[str, str], where: str) -> Box | None:
         x0, y0, x1, y1 = (int(value) for value in values)
     except ValueError as error:
         raise TrainingError(f"{where}: tissue box must be four whole numbers") from error
+    if x1 <= x0 or y1 <= y0:
+        raise TrainingError(f"{where}: tissue box must have x1 > x0 and y1 > y0")
     return (x0, y0, x1, y1)
 
 

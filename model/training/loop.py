@@ -1,46 +1,31 @@
 """The training loop: stages of epochs, validation after each, the best weights kept."""
 
-import csv
+import hashlib
+import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import save as to_safetensors
-from scipy import ndimage
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 from torch.optim import Adam
 
+from model.errors import TrainingError
 from model.network import AxNet
-from model.nodes import territories
-from model.training import checkpoint
+from model.training import batches, checkpoint, initial, journal
 from model.training.augment import Batch, augment
+from model.training.batches import Indices
 from model.training.config import Stage, TrainConfig
 from model.training.data import Cache
-from model.training.initial import load_lite0
+from model.training.distributed import Team
 from model.training.loss import joint_loss
-from model.training.metrics import auroc
+from model.training.validation import Validation, validate
 
 BEST = "best.safetensors"
-_VALIDATION_BATCH = 16
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What one pass over the validation part gave, in the network's pixels."""
-
-    dice: float  # mean over annotated images; an image rightly left empty counts 1
-    auroc: float  # of patients (maximum of their images); nan without both classes
-
-    @property
-    def score(self) -> float:
-        """What the best weights are chosen by: both stages count alike."""
-        return (self.dice + (0.5 if math.isnan(self.auroc) else self.auroc)) / 2
+_LINE_EVERY_S = 30.0  # between two lines within an epoch
 
 
 class Trainer:
@@ -51,183 +36,241 @@ class Trainer:
     out
         Folder of the run: log.csv, checkpoint.safetensors, best.safetensors.
     say
-        Receives one line per epoch.
+        Receives a line per epoch, and now and then one about how long it will take.
+    team
+        The processes that train together; alone where left out.
     """
 
-    def __init__(self, config: TrainConfig, out: Path, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: TrainConfig, out: Path, say: Callable[[str], None], team: Team | None = None
+    ) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)  # initial weights
-        self.config, self.out, self._say = config, out, say
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.config, self.out = config, out
+        self.team = team or Team()
+        self._say = say if self.team.first else _silent
+        self.device = self.team.device
         self.network = AxNet(config.architecture)
         if config.initial == "efficientnet-lite0":
-            load_lite0(self.network, config.architecture.encoder)
+            initial.load_lite0(self.network, config.architecture.encoder)
+        self.team.synchronise(self.network)
         self.network.to(self.device).to(memory_format=torch.channels_last)
         self.optimiser = Adam(self.network.parameters(), lr=config.stages[0].learning_rate)
-        self.progress = checkpoint.Progress(0, 0, -1.0)
+        self.progress = checkpoint.Progress()
+        self._plan = [(stage, n) for stage in config.stages for n in range(stage.epochs)]
+        self._started = self._spoke = time.monotonic()
+        self._worked = 0.0  # since then, in full-size images
 
     def resume(self) -> None:
-        """Go on from the last finished epoch."""
+        """Go on from the last checkpoint."""
         self.progress = checkpoint.load(self.out, self.network, self.optimiser)
 
     def fit(self, train: Cache, validation: Cache) -> checkpoint.Progress:
-        """Train through all stages; the random numbers depend on seed and epoch alone."""
-        plan = [(stage, n) for stage in self.config.stages for n in range(stage.epochs)]
-        for epoch, (stage, within) in enumerate(plan):
-            if epoch < self.progress.epoch:
-                continue
-            started = time.monotonic()
-            loss = self._epoch(train, stage, within, epoch)
-            result = self.validate(validation, stage.scale)
-            first = epoch == 0 or plan[epoch - 1][0].scale != stage.scale
-            self._keep(epoch + 1, result, first_at_scale=first)
-            seconds = time.monotonic() - started
-            self._log(epoch + 1, len(plan), stage, loss, result, seconds)
+        """Train through all stages.
+
+        Raises
+        ------
+        TrainingError
+            The checkpoint is of other images, the loss is no number, or the disk is full.
+        """
+        self._started = self._spoke = time.monotonic()
+        self._check_origin(train)
+        self._write_log()
+        for epoch in range(self.progress.epoch, len(self._plan)):
+            if self._waited_enough(epoch):
+                self._say(f"no better weights for {self.config.patience} epochs: stopping")
+                break
+            self._epoch(train, epoch)
+            self._close(validation, epoch)
         return self.progress
 
     def validate(self, cache: Cache, scale: int = 1) -> Validation:
         """Measure the network as it stands."""
-        self.network.eval()
-        dices: list[float] = []
-        scores: dict[str, float] = {}
-        labels: dict[str, int] = {}
-        for start in range(0, len(cache.patients), _VALIDATION_BATCH):
-            chosen = np.arange(start, min(start + _VALIDATION_BATCH, len(cache.patients)))
-            batch = self._batch(cache, chosen, scale, None)
-            with torch.inference_mode():
-                mask_logits, class_logits = self.network(self._normalised(batch.image))
-            dices += self._dices(mask_logits, batch)
-            for index, logit in zip(chosen, class_logits.tolist(), strict=True):
-                patient, label = cache.patients[index], int(cache.labels[index])
-                if label >= 0:
-                    labels[patient] = max(labels.get(patient, 0), label)
-                    scores[patient] = max(scores.get(patient, -math.inf), logit)
-        ordered = sorted(labels)
-        truth = np.array([labels[p] for p in ordered], np.int8)
-        area = auroc(np.array([scores[p] for p in ordered]), truth)
-        return Validation(float(np.mean(dices)) if dices else math.nan, area)
+        return validate(self.network, cache, self.config.nodes, scale, self._normalised)
 
-    def _epoch(self, cache: Cache, stage: Stage, within: int, epoch: int) -> float:
-        """Train once over (a share of) the images; the mean loss."""
-        self.network.train()
-        for name, parameter in self.network.encoder.named_parameters():
-            parameter.requires_grad_(not name.startswith(stage.frozen))
-        seed = self.config.seed * 100_003 + epoch
-        torch.manual_seed(seed)  # the network's own dropout; a resumed run draws the same
-        generator = torch.Generator().manual_seed(seed)
-        rng = np.random.default_rng((self.config.seed, epoch))
-        batches = list(_shuffled(len(cache.patients), stage, rng))
-        losses = []
-        for step, chosen in enumerate(batches):
-            done = (within + step / len(batches)) / stage.epochs
+    def _epoch(self, cache: Cache, epoch: int) -> None:
+        """Train once over (a share of) the images, from the step that is next."""
+        stage, within = self._plan[epoch]
+        order = self._order(cache, epoch)
+        self._check_steps(len(order))
+        model = self._ready(stage)
+        every = self.config.checkpoint_steps
+        for step in range(self.progress.step, len(order)):
+            started = time.monotonic()
             for group in self.optimiser.param_groups:
-                group["lr"] = _rate(stage, done)
-            batch = self._batch(cache, chosen, stage.scale, rng)
-            batch = augment(batch, self.config.augmentation, generator)
-            losses.append(self._step(batch))
-        return float(np.mean(losses))
+                group["lr"] = batches.rate(stage, (within + step / len(order)) / stage.epochs)
+            loss = self._step(model, cache, order[step], epoch, step)
+            self._advance(len(order), loss, time.monotonic() - started)
+            self._worked += batches.work(stage, len(order[step]))
+            if every and (step + 1) % every == 0 and step + 1 < len(order):
+                self._save()
+            self._tell(cache, epoch, len(order))
 
-    def _step(self, batch: Batch) -> float:
-        """One update of the weights."""
+    def _step(
+        self, model: nn.Module, cache: Cache, chosen: Indices, epoch: int, step: int
+    ) -> float:
+        """One update of the weights; the loss."""
+        mine = chosen[self.team.rank :: self.team.size]
+        batch = self._draw(cache, mine, epoch, step)
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
         ):
-            logits = self.network(self._normalised(batch.image), batch.focus.to(self.device))
+            logits = model(self._normalised(batch.image), batch.focus.to(self.device))
         on_device = Batch(*(part.to(self.device) for part in vars(batch).values()))
-        loss = joint_loss(logits[0].float(), logits[1].float(), on_device, self.config.loss)
+        mask, label = (part.to(torch.promote_types(part.dtype, torch.float32)) for part in logits)
+        loss = joint_loss(mask, label, on_device, self.config.loss, self.team.total)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._no_number(batch, cache, mine, epoch, step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimiser.step()
-        return float(loss.detach())
+        return value
+
+    def _draw(self, cache: Cache, chosen: Indices, epoch: int, step: int) -> Batch:
+        """Collect and augment the images of a step."""
+        config = self.config
+        rng = batches.generator_of(config.seed, epoch, step, self.team.rank)
+        seed = int(rng.integers(2**62))
+        torch.manual_seed(seed)  # the network's own dropout; a resumed run draws the same
+        batch = batches.collect(cache, chosen, self._plan[epoch][0].scale)
+        batch = batches.look_alone(batch, config.focus, rng)
+        return augment(batch, config.augmentation, torch.Generator().manual_seed(seed))
+
+    def _ready(self, stage: Stage) -> nn.Module:
+        """Set the network up for training, with the parts that a stage leaves as they are."""
+        self.network.train()
+        for name, parameter in self.network.encoder.named_parameters():
+            parameter.requires_grad_(not name.startswith(stage.frozen))
+        return self.team.share(self.network)
 
     def _normalised(self, image: Tensor) -> Tensor:
         """Grey 0..1 to what the network expects, as `preprocess.normalise` does."""
         spec = self.config.input
         return ((image - spec.mean) / spec.std).to(self.device)
 
-    def _batch(
-        self,
-        cache: Cache,
-        chosen: NDArray[np.int64],
-        scale: int,
-        rng: np.random.Generator | None,
-    ) -> Batch:
-        """Collect images; with `rng`, some of several nodes are looked at alone."""
-        image = torch.from_numpy(cache.images[chosen])[:, None].float() / 255.0
-        mask = torch.from_numpy(cache.masks[chosen])[:, None].float()
-        if scale > 1:
-            image = functional.avg_pool2d(image, scale)
-            mask = (functional.avg_pool2d(mask, scale) >= 0.5).float()
-        focus = torch.ones_like(mask)
-        if rng is not None:
-            for index in np.flatnonzero(rng.random(len(chosen)) < self.config.focus):
-                focus[index, 0] = _one_node(mask[index, 0], rng)
-        labels = torch.from_numpy(cache.labels[chosen])
-        annotated = torch.from_numpy(cache.annotated[chosen])
-        return Batch(image, mask, focus, annotated, labels.clamp_min(0).float(), labels >= 0)
+    def _order(self, cache: Cache, epoch: int) -> list[Indices]:
+        stage, _ = self._plan[epoch]
+        count = len(cache.patients)
+        return batches.order_of(count, stage, self.config.seed, epoch, self.team.size)
 
-    def _dices(self, logits: Tensor, batch: Batch) -> list[float]:
-        """Dice per annotated image, at the threshold of the bundle's rules."""
-        predicted = torch.sigmoid(logits).cpu() >= self.config.nodes.threshold
-        true = batch.mask > 0.5
-        total = (predicted.sum((1, 2, 3)) + true.sum((1, 2, 3))).float()
-        shared = (predicted & true).sum((1, 2, 3)).float()
-        least = self.config.nodes.min_fraction * predicted[0].numel()
-        values = torch.where(total < least, 1.0, 2 * shared / total.clamp_min(1))
-        return [float(v) for v in values[batch.annotated]]
+    def _advance(self, steps: int, loss: float, seconds: float) -> None:
+        now = self.progress
+        self.progress = replace(
+            now,
+            step=now.step + 1,
+            steps=steps,
+            loss_sum=now.loss_sum + loss,
+            seconds=now.seconds + seconds,
+        )
 
-    def _keep(self, epoch: int, result: Validation, *, first_at_scale: bool) -> None:
-        """Remember the best weights; scores of finer images start anew, being lower."""
-        best, best_epoch = self.progress.best_score, self.progress.best_epoch
-        if first_at_scale or result.score > best:
-            best, best_epoch = result.score, epoch
+    def _close(self, validation: Cache, epoch: int) -> None:
+        """Validate, keep the weights if they are the best, and enter the epoch into the log."""
+        started = time.monotonic()
+        stage, now = self._plan[epoch][0], self.progress
+        result = self.validate(validation, stage.scale) if self.team.first else Validation(0, 0)
+        result = Validation(*self.team.agree((result.dice, result.auroc)))
+        # scores of finer images start anew, being lower
+        anew = epoch == 0 or self._plan[epoch - 1][0].scale != stage.scale
+        best = anew or result.score > now.best_score
+        row = journal.Epoch(
+            epoch=epoch + 1,
+            scale=stage.scale,
+            learning_rate=self.optimiser.param_groups[0]["lr"],
+            loss=now.loss_sum / max(now.step, 1),
+            dice=result.dice,
+            auroc=result.auroc,
+            seconds=now.seconds + time.monotonic() - started,
+            best=best,
+        )
+        self.progress = checkpoint.Progress(
+            epoch=epoch + 1,
+            best_epoch=epoch + 1 if best else now.best_epoch,
+            best_score=result.score if best else now.best_score,
+            history=(*now.history, row),
+            origin=now.origin,
+        )
+        self._keep(row)
+
+    def _keep(self, row: journal.Epoch) -> None:
+        """Write the files of a finished epoch; the checkpoint names only what is on the disk."""
+        if self.team.first and row.best:
             tensors = {k: v.cpu().contiguous() for k, v in self.network.state_dict().items()}
-            part = self.out / f"{BEST}.part"
-            part.write_bytes(to_safetensors(tensors))
-            part.rename(self.out / BEST)
-        self.progress = checkpoint.Progress(epoch, best_epoch, best)
-        checkpoint.save(self.out, self.network, self.optimiser, self.progress)
+            checkpoint.write_whole(self.out / BEST, to_safetensors(tensors))
+        self._save()
+        self._write_log()
+        self._say(journal.finished(row, len(self._plan)))
 
-    def _log(
-        self, epoch: int, epochs: int, stage: Stage, loss: float, result: Validation, seconds: float
-    ) -> None:
-        """One line for people, one row for tools."""
-        path = self.out / "log.csv"
-        new = not path.exists()
-        with path.open("a", newline="", encoding="ascii") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["epoch", "scale", "loss", "dice", "auroc", "seconds"])
-            numbers = [f"{v:.4f}" for v in (loss, result.dice, result.auroc)]
-            writer.writerow([epoch, stage.scale, *numbers, round(seconds)])
-        star = " *" if self.progress.best_epoch == epoch else ""
-        self._say(
-            f"epoch {epoch}/{epochs} at 1/{stage.scale}: loss {loss:.3f}, validation Dice"
-            f" {result.dice:.3f}, AUROC {result.auroc:.3f}, {seconds:.0f} s{star}"
+    def _save(self) -> None:
+        if self.team.first:
+            checkpoint.save(self.out, self.network, self.optimiser, self.progress)
+
+    def _write_log(self) -> None:
+        if self.team.first:
+            text = journal.table(self.progress.history)
+            checkpoint.write_whole(self.out / "log.csv", text.encode("ascii"))
+
+    def _waited_enough(self, epoch: int) -> bool:
+        """Whether the last stage has had its patience; earlier ones only prepare it."""
+        first = len(self._plan) - self.config.stages[-1].epochs
+        waited = epoch - max(self.progress.best_epoch, first)
+        return 0 < self.config.patience <= waited
+
+    def _tell(self, cache: Cache, epoch: int, steps: int) -> None:
+        """Say now and then how far the epoch is, and how long the run will take."""
+        time_ = time.monotonic()
+        if time_ - self._spoke < _LINE_EVERY_S:
+            return
+        self._spoke, now = time_, self.progress
+        stage, count = self._plan[epoch][0], len(cache.patients)
+        todo = batches.work(stage, count * stage.share) * (1 - now.step / steps)
+        todo += batches.work_of(self._plan[epoch + 1 :], count)
+        left = journal.time_left(time_ - self._started, self._worked, todo)
+        loss = now.loss_sum / now.step
+        self._say(journal.under_way(epoch + 1, len(self._plan), now.step, steps, loss, left))
+
+    def _check_origin(self, cache: Cache) -> None:
+        """Refuse to count a position in other images.
+
+        Raises
+        ------
+        TrainingError
+            The checkpoint is of another seed or of other images.
+        """
+        what = [self.config.seed, cache.patients, cache.labels.tolist()]
+        origin = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+        if self.progress.origin not in ("", origin):
+            raise TrainingError(
+                f"{self.out} holds a run on other images or with another seed:"
+                " give those back, or name another --out"
+            )
+        self.progress = replace(self.progress, origin=origin)
+
+    def _check_steps(self, steps: int) -> None:
+        """Refuse to go on within an epoch that is now cut into other steps."""
+        if self.progress.step and self.progress.steps != steps:
+            raise TrainingError(
+                f"{self.out} stopped within an epoch of {self.progress.steps} steps, not {steps}:"
+                " go on with the same batch, share and number of processes"
+            )
+
+    def _no_number(
+        self, batch: Batch, cache: Cache, chosen: Indices, epoch: int, step: int
+    ) -> TrainingError:
+        """Write out the batch whose loss is no number; the error to raise."""
+        path = self.out / f"bad-batch-{self.team.rank}.safetensors"
+        tensors = {k: v.contiguous() for k, v in vars(batch).items()}
+        patients = sorted({cache.patients[index] for index in chosen})
+        about = {"rows": json.dumps(chosen.tolist()), "patients": json.dumps(patients)}
+        checkpoint.write_whole(path, to_safetensors(tensors, about))
+        return TrainingError(
+            f"the loss is not a number in epoch {epoch + 1}, step {step + 1}: its images are in"
+            f" {path}; look at them, lower learning_rate or set clip = 1.0, then --resume"
         )
 
 
-def _shuffled(count: int, stage: Stage, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Draw the indices of each batch; batch normalisation cannot train on a single image."""
-    order = rng.permutation(count)[: max(round(count * stage.share), 1)]
-    for start in range(0, len(order), stage.batch):
-        chosen = np.sort(order[start : start + stage.batch])
-        if len(chosen) > 1 or len(order) == 1:
-            yield chosen
-
-
-def _rate(stage: Stage, done: float) -> float:
-    """Learning rate when a share of the stage is done."""
-    if stage.schedule == "constant":
-        return stage.learning_rate
-    return stage.learning_rate * max(0.5 * (1 + math.cos(math.pi * done)), 0.02)
-
-
-def _one_node(mask: Tensor, rng: np.random.Generator) -> Tensor:
-    """Draw the territory of one connected component; everything where there is none."""
-    labels, count = ndimage.label(mask.numpy() > 0.5)
-    if not count:
-        return torch.ones_like(mask)
-    parts = territories([labels == number for number in range(1, count + 1)])
-    return torch.from_numpy(parts[rng.integers(count)]).float()
+def _silent(line: str) -> None:
+    """Say nothing: the first process speaks for all."""

@@ -1,4 +1,4 @@
-"""Numbers that say how good a model is; numpy only, so that they can be checked by hand."""
+"""Numbers that say how good a model is, small enough to be checked by hand."""
 
 import math
 from collections.abc import Sequence
@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.optimize import minimize_scalar
 from scipy.stats import rankdata
-
-from model.bundle_file import OperatingPoint
 
 Floats = NDArray[np.float64]
 
@@ -36,21 +35,56 @@ def auroc(scores: Floats, labels: NDArray[np.int8]) -> float:
     return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def auroc_ci95(
-    scores: Floats, labels: NDArray[np.int8], seed: int = 0, draws: int = 1000
-) -> tuple[float, float]:
-    """Percentile interval of a bootstrap that is stratified by label; one row per patient."""
-    rng = np.random.default_rng(seed)
-    groups = [scores[labels == value] for value in (0, 1)]
-    truth = np.repeat(np.array([0, 1], np.int8), [len(g) for g in groups])
-    values = [
-        auroc(np.concatenate([rng.choice(g, len(g)) for g in groups]), truth)
-        for _ in range(draws if all(len(g) for g in groups) else 0)
-    ]
-    if not values:
-        return (math.nan, math.nan)
-    low, high = np.percentile(values, [2.5, 97.5])
-    return (float(low), float(high))
+def average_precision(scores: Floats, labels: NDArray[np.int8]) -> float:
+    """Area under the precision-recall curve by steps, without interpolation; nan without both.
+
+    Chance is the prevalence, not one half.
+    """
+    positives = int((labels == 1).sum())
+    if not positives or positives == len(labels):
+        return math.nan
+    recall, precision = precision_recall(scores, labels)
+    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+
+
+def precision_recall(scores: Floats, labels: NDArray[np.int8]) -> tuple[Floats, Floats]:
+    """Recall and precision at every distinct score, from the highest on; needs a positive."""
+    true, false = _passed(scores, labels)
+    return true / true[-1], true / (true + false)
+
+
+def roc(scores: Floats, labels: NDArray[np.int8]) -> tuple[Floats, Floats]:
+    """Return false and true positive rates at every distinct score, from (0, 0) to (1, 1)."""
+    true, false = _passed(scores, labels)
+    return np.append(0.0, false / false[-1]), np.append(0.0, true / true[-1])
+
+
+def _passed(scores: Floats, labels: NDArray[np.int8]) -> tuple[Floats, Floats]:
+    """Count the positives and negatives at or above every distinct score, highest first."""
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)  # ties pass together
+    true = np.cumsum(labels[order] == 1)[last]
+    return true.astype(float), (np.flatnonzero(last) + 1 - true).astype(float)
+
+
+def hausdorff95(
+    one: NDArray[np.bool_], other: NDArray[np.bool_], spacing: tuple[float, float] = (1.0, 1.0)
+) -> float:
+    """95 % Hausdorff distance of two masks' borders: the greater of both directions.
+
+    Parameters
+    ----------
+    one, other
+        (H, W) bool, neither empty.
+    spacing
+        Between rows and between columns, in mm; left out: the answer is in pixels.
+    """
+    place = ndimage.find_objects((one | other).astype(np.int8))[0]
+    borders = [mask[place] & ~ndimage.binary_erosion(mask[place]) for mask in (one, other)]
+    away = [ndimage.distance_transform_edt(~border, sampling=spacing) for border in borders]
+    return max(
+        float(np.percentile(away[1][borders[0]], 95)), float(np.percentile(away[0][borders[1]], 95))
+    )
 
 
 def wilson(hits: int, total: int) -> tuple[float, float] | None:
@@ -75,59 +109,6 @@ def fit_temperature(logits: Floats, labels: NDArray[np.int8]) -> float:
 
     found = minimize_scalar(surprise, bounds=(-3.0, 3.0), method="bounded")
     return float(math.exp(found.x))
-
-
-def operating_points(scores: Floats, labels: NDArray[np.int8]) -> tuple[OperatingPoint, ...]:
-    """Choose the named thresholds on validation patients; `max_accuracy`, the paper's, first.
-
-    Ties go to the higher specificity, which is the higher threshold.
-    """
-    cut = _Cuts(scores, labels)
-    accuracy = (cut.true_positive + cut.true_negative) / len(labels)
-    wanted = {
-        "max_accuracy": accuracy,
-        "youden": cut.sensitivity + cut.specificity,
-        # the most sensitive threshold of enough specificity, and the other way round
-        "specificity>=0.95": np.where(cut.specificity >= 0.95, cut.sensitivity, -1.0),
-        "sensitivity>=0.90": np.where(cut.sensitivity >= 0.90, cut.specificity, -1.0),
-    }
-    return tuple(cut.point(name, cut.last_best(values)) for name, values in wanted.items())
-
-
-class _Cuts:
-    """Counts at every threshold that separates two scores, in rising order."""
-
-    def __init__(self, scores: Floats, labels: NDArray[np.int8]) -> None:
-        distinct = np.unique(scores)
-        middles = (distinct[:-1] + distinct[1:]) / 2
-        self.thresholds = np.concatenate([[0.0], middles, [1.0]])
-        self.positives = int((labels == 1).sum())
-        self.negatives = len(labels) - self.positives
-        above = scores[None] >= self.thresholds[:, None]
-        self.true_positive = (above & (labels == 1)).sum(1)
-        self.true_negative = (~above & (labels == 0)).sum(1)
-        self.sensitivity = self.true_positive / max(self.positives, 1)
-        self.specificity = self.true_negative / max(self.negatives, 1)
-
-    def last_best(self, values: Floats) -> int:
-        return int(np.flatnonzero(values >= values.max() - 1e-12)[-1])
-
-    def point(self, name: str, index: int) -> OperatingPoint:
-        hits, quiet = int(self.true_positive[index]), int(self.true_negative[index])
-        total = self.positives + self.negatives
-        return OperatingPoint(
-            name=name,
-            threshold=round(float(self.thresholds[index]), 6),
-            sensitivity=round(float(self.sensitivity[index]), 4) if self.positives else None,
-            specificity=round(float(self.specificity[index]), 4) if self.negatives else None,
-            sensitivity_ci95=_rounded(wilson(hits, self.positives)),
-            specificity_ci95=_rounded(wilson(quiet, self.negatives)),
-            prevalence=round(self.positives / total, 4) if total else None,
-        )
-
-
-def _rounded(pair: tuple[float, float] | None) -> tuple[float, float] | None:
-    return (round(pair[0], 4), round(pair[1], 4)) if pair else None
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:

@@ -40,7 +40,8 @@ def _components(
     predictor: Predictor, row: Row, readers: Readers
 ) -> tuple[int, list[tuple[float, float]]]:
     """Count the true nodes; share of the crop and peak of everything above the threshold."""
-    if row.mask is None:
+    mask = readers.mask_of(row)
+    if mask is None:
         return 0, []
     frame = readers.image(row.image, row.frame)
     card = predictor.bundle.card
@@ -48,5 +49,5 @@ def _components(
     on_crop = predictor.probability(prepared)
     loose = replace(card.nodes, min_fraction=0.0, min_peak=0.0)
     found = [(c.area_px / on_crop.size, c.peak) for c in components(on_crop, rules=loose)]
-    true = ndimage.label(readers.mask(row.mask, row.frame), np.ones((3, 3)))[1]
+    true = ndimage.label(mask, np.ones((3, 3)))[1]
     return int(true), found

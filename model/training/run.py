@@ -12,11 +12,13 @@ from model import bundle_file
 from model.bundle_file import Bundle, Card, OperatingPoint
 from model.errors import TrainingError
 from model.runtime import Predictor
-from model.training import evaluation, metrics, rules
+from model.training import checkpoint, distributed, evaluation, metrics, rules, selection
 from model.training.checkpoint import Progress
-from model.training.config import Regions, TrainConfig
+from model.training.checks import checked_split
+from model.training.config import Points, Regions, TrainConfig
 from model.training.data import PICTURES, Cache, Readers, load_cache
-from model.training.index import Row, Split, read_index, split_by_patient
+from model.training.distributed import Team
+from model.training.index import Row, Split
 from model.training.loop import BEST, Trainer
 
 Say = Callable[[str], None]
@@ -30,29 +32,70 @@ def train(
     resume: bool = False,
     readers: Readers = PICTURES,
     say: Say = print,
-) -> Bundle:
+) -> Bundle | None:
     """Train on a dataset folder and leave `bundle/`, `metrics.json` and the log in `out`.
+
+    Returns
+    -------
+    Bundle or None
+        None in every process but the first, where `torchrun` started several.
 
     Raises
     ------
     TrainingError
         The dataset, the configuration or the checkpoint cannot be used.
     """
-    split = split_by_patient(read_index(data), config.seed)
-    if not split.validation:
-        raise TrainingError("too few patients: the validation part is empty")
-    if (out / "checkpoint.safetensors").exists() and not resume:
+    selection.rules_of(config.points)  # a wrong rule is told now, not after the last epoch
+    _check_folder(out, resume)
+    with distributed.team() as team:
+        say = say if team.first else _silent
+        # every process looks for itself, so that what one finds wrong leaves none of them waiting
+        split = checked_split(
+            data,
+            out,
+            config.seed,
+            classified=config.loss.classification > 0,
+            readers=readers,
+            workers=config.workers,
+            say=say,
+        )
+        say(_counts(split))
+        trainer = Trainer(config, out, say, team)
+        if resume and (out / checkpoint.NAME).exists():
+            trainer.resume()
+        elif resume:
+            say(f"no checkpoint in {out}: starting from the beginning")
+        caches = _caches(out, split, config, readers, say, team)
+        progress = trainer.fit(*caches)
+    # the others are done: what follows is a minute of one process
+    return _finish(data, out, config, split, progress, readers, say) if team.first else None
+
+
+def _check_folder(out: Path, resume: bool) -> None:
+    """Make the folder of the run, unless it holds one that was not asked for."""
+    if (out / checkpoint.NAME).exists() and not resume:
         raise TrainingError(f"{out} holds a run already: add --resume, or name another folder")
-    out.mkdir(parents=True, exist_ok=True)
-    say(_counts(split))
-    trainer = Trainer(config, out, say)
-    if resume:
-        trainer.resume()
-    progress = trainer.fit(
-        _cache(out, split.train, config, config.regions, readers, say),
-        _cache(out, split.validation, config, Regions(), readers, say),
-    )
-    return _finish(data, out, config, split, progress, readers, say)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{out} cannot be made: {error.strerror}") from error
+
+
+def _caches(
+    out: Path, split: Split, config: TrainConfig, readers: Readers, say: Say, team: Team
+) -> tuple[Cache, Cache]:
+    """Prepare the training and the validation part, once for all processes."""
+
+    def both() -> tuple[Cache, Cache]:
+        return (
+            _cache(out, split.train, config, config.regions, readers, say),
+            _cache(out, split.validation, config, Regions(), readers, say),
+        )
+
+    if team.first:
+        both()
+    team.wait()
+    return both()
 
 
 def _cache(
@@ -92,13 +135,13 @@ def _finish(
     card = replace(card, nodes=rules.choose(Predictor(draft), split.validation, readers))
     draft = bundle_file.write(out / "draft", card, [weights])
     results = evaluation.evaluate(Predictor(draft), split.validation, readers)
-    card = replace(card, **_calibrated(results))
+    card = replace(card, **_calibrated(results, config.points, say))
     draft = bundle_file.write(out / "draft", card, [weights])
     predictor = Predictor(draft)
     parts: Mapping[str, Sequence[Row]] = {"validation": split.validation, "test": split.test}
     measured = {
         name: evaluation.report(
-            evaluation.evaluate(predictor, rows, readers), card.operating_points
+            evaluation.evaluate(predictor, rows, readers), card.operating_points, card.aggregation
         )
         for name, rows in parts.items()
         if rows
@@ -109,7 +152,9 @@ def _finish(
     return bundle
 
 
-def _calibrated(results: Sequence[evaluation.ImageResult]) -> dict[str, Any]:
+def _calibrated(
+    results: Sequence[evaluation.ImageResult], points: Points, say: Say
+) -> dict[str, Any]:
     """Temperature and operating points from the validation part alone.
 
     A patient without a segmented node has no logit to scale; at the operating points it counts as
@@ -118,6 +163,9 @@ def _calibrated(results: Sequence[evaluation.ImageResult]) -> dict[str, Any]:
     everyone = evaluation.patients(results)
     scores, labels = evaluation.arrays(everyone)
     if len(set(labels.tolist())) < 2:
+        say(
+            "the validation part has patients of one class: no threshold could be chosen, 0.5 stays"
+        )
         return {}
     segmented = np.array([p.segmented for p in everyone])
     logits = _logits(scores)
@@ -125,7 +173,7 @@ def _calibrated(results: Sequence[evaluation.ImageResult]) -> dict[str, Any]:
     scaled = np.where(segmented, 1 / (1 + np.exp(-logits / temperature)), 0.0)
     return {
         "temperature": round(temperature, 4),
-        "operating_points": metrics.operating_points(scaled, labels),
+        "operating_points": selection.operating_points(scaled, labels, points),
     }
 
 
@@ -172,3 +220,7 @@ def _counts(split: Split) -> str:
         for name, rows in vars(split).items()
     ]
     return "split by patient: " + ", ".join(parts)
+
+
+def _silent(line: str) -> None:
+    """Say nothing: the first process speaks for all."""

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from daemon.commands import bundle as command
-from daemon.commands.train import read_image
+from daemon.commands.readers import read_image
 from model.errors import BundleError, TrainingError
 from tests.builders_net import bundle
 

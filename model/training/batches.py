@@ -1,0 +1,86 @@
+"""Which images a step sees, and as what: decided by seed, epoch and step alone.
+
+So a run that goes on at any step draws what an unbroken one would; no generator's state is kept.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from model.nodes import territories
+from model.training.augment import Batch
+from model.training.config import Stage
+from model.training.data import Cache
+
+Indices = NDArray[np.int64]
+
+
+def order_of(count: int, stage: Stage, seed: int, epoch: int, processes: int = 1) -> list[Indices]:
+    """Draw the images of each step of an epoch, for all processes together.
+
+    Batch normalisation cannot train on a single image: a rest that would leave a process with one
+    is left out of this epoch.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    order = rng.permutation(count)[: max(round(count * stage.share), 1)]
+    size = stage.batch * processes
+    steps = [np.sort(order[start : start + size]) for start in range(0, len(order), size)]
+    return [chosen for chosen in steps if len(chosen) >= 2 * processes or len(order) == 1]
+
+
+def generator_of(seed: int, epoch: int, step: int, process: int = 0) -> np.random.Generator:
+    """Return the source of everything random within a step."""
+    return np.random.default_rng((seed, epoch, step + 1, process))  # 0, 0 would be `order_of`'s
+
+
+def rate(stage: Stage, done: float) -> float:
+    """Learning rate when a share of the stage is done."""
+    if stage.schedule == "constant":
+        return stage.learning_rate
+    return stage.learning_rate * max(0.5 * (1 + math.cos(math.pi * done)), 0.02)
+
+
+def work(stage: Stage, images: float) -> float:
+    """Effort of training on so many images, in full-size images."""
+    return images / stage.scale**2
+
+
+def work_of(plan: Sequence[tuple[Stage, int]], images: int) -> float:
+    """Effort of the epochs of a plan."""
+    return sum(work(stage, images * stage.share) for stage, _ in plan)
+
+
+def collect(cache: Cache, chosen: Indices, scale: int) -> Batch:
+    """Put images together, shrunk by `scale`."""
+    image = torch.from_numpy(cache.images[chosen])[:, None].float() / 255.0
+    mask = torch.from_numpy(cache.masks[chosen])[:, None].float()
+    if scale > 1:
+        image = functional.avg_pool2d(image, scale)
+        mask = (functional.avg_pool2d(mask, scale) >= 0.5).float()
+    labels = torch.from_numpy(cache.labels[chosen])
+    annotated = torch.from_numpy(cache.annotated[chosen])
+    focus = torch.ones_like(mask)
+    return Batch(image, mask, focus, annotated, labels.clamp_min(0).float(), labels >= 0)
+
+
+def look_alone(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
+    """Show the classifier one of several nodes alone, on a share of the images."""
+    focus = batch.focus.clone()
+    for index in np.flatnonzero(rng.random(len(focus)) < share):
+        focus[index, 0] = _one_node(batch.mask[index, 0], rng)
+    return Batch(**{**vars(batch), "focus": focus})
+
+
+def _one_node(mask: Tensor, rng: np.random.Generator) -> Tensor:
+    """Draw the territory of one connected component; everything where there is none."""
+    labels, count = ndimage.label(mask.numpy() > 0.5)
+    if not count:
+        return torch.ones_like(mask)
+    parts = territories([labels == number for number in range(1, count + 1)])
+    return torch.from_numpy(parts[rng.integers(count)]).float()

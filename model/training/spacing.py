@@ -1,0 +1,51 @@
+"""The size of a picture's pixels, which PNG does not tell: a column of the index may."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.errors import TrainingError
+from model.runtime import Predictor
+from model.training.evaluation import Look, Looker
+from model.training.index import Row
+
+COLUMN = "mm_per_px"  # as the phantoms' index has it; square pixels
+
+
+def declared(folder: Path, rows: Sequence[Row]) -> dict[Row, float]:
+    """Return the millimetres per pixel of the rows whose index gives them.
+
+    Raises
+    ------
+    TrainingError
+        A value is no number above 0.
+    """
+    with (folder / "index.csv").open(newline="", encoding="utf-8-sig") as file:
+        texts = [entry.get(COLUMN) or "" for entry in csv.DictReader(file)]
+    return {row: _number(text, row) for row, text in zip(rows, texts, strict=True) if text.strip()}
+
+
+def _number(text: str, row: Row) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise TrainingError(f"index.csv:{row.line}: {COLUMN} must be a number above 0, or blank")
+    return value
+
+
+def with_spacing(look: Looker, known: Mapping[Row, float]) -> Looker:
+    """Let a look tell the index's spacing where the file has none of its own."""
+
+    def looked(predictor: Predictor, row: Row, frame: NDArray[np.uint8]) -> Look:
+        seen = look(predictor, row, frame)
+        if seen.spacing is not None or row not in known:
+            return seen
+        return replace(seen, spacing=(known[row], known[row]))
+
+    return looked

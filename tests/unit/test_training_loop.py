@@ -1,0 +1,183 @@
+"""The loop's own decisions: presets, order of images, clipping, patience, what it says."""
+
+import csv
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.bundle_file import OperatingPoint
+from model.training import batches, config, journal
+from model.training.config import Stage, TrainConfig
+from model.training.loss import joint_loss
+from model.training.run import train
+from model.training.validation import Validation
+from tests.builders_net import dataset
+from tests.builders_training import FAST, disks, quiet
+
+CONFIGS = Path(config.__file__).parent / "configs"
+
+
+# presets
+
+
+def test_the_defaults_are_the_paper_s_recipe() -> None:
+    default = TrainConfig()
+    assert (default.architecture.encoder, default.initial) == ("resnet101", "random")
+    size = default.input
+    assert (size.width, size.height, size.resize) == (320, 256, "stretch")
+    loss = default.loss
+    assert (loss.dice, loss.pixel, loss.classification, loss.positive) == (1.0, 0.0, 1.0, 1.0)
+    (stage,) = default.stages
+    assert (stage.epochs, stage.learning_rate, stage.schedule) == (100, 1e-4, "constant")
+    assert (stage.scale, stage.share, stage.frozen) == (1, 1.0, ())
+    assert (default.clip, default.patience) == (0.0, 0)
+    assert default.points.named[0] == "max_accuracy"
+    nine = default.augmentation
+    assert (nine.rotation_deg, nine.translation, nine.scale) == (15.0, 0.10, 0.0)
+    others = (nine.flip, nine.elastic_p, nine.noise_p, nine.blur_p, nine.sharpen_p, nine.dropout_p)
+    assert min(others) > 0
+    assert nine.gamma > 1
+
+
+def test_the_paper_s_preset_is_the_default_written_out() -> None:
+    assert config.load(CONFIGS / "paper.toml") == TrainConfig()
+
+
+def test_the_other_preset_changes_the_encoder_alone() -> None:
+    other = config.load(CONFIGS / "resnet34.toml")
+    wanted = dataclasses.replace(TrainConfig().architecture, encoder="resnet34")
+    assert other == dataclasses.replace(TrainConfig(), architecture=wanted)
+
+
+# which images a step sees
+
+
+@pytest.mark.parametrize(("count", "batch", "processes"), [(20, 8, 1), (17, 8, 1), (41, 4, 3)])
+def test_an_epoch_shows_each_image_once_but_for_a_rest_too_small(count, batch, processes) -> None:
+    stage = Stage(batch=batch)
+    steps = batches.order_of(count, stage, seed=1, epoch=2, processes=processes)
+    seen = np.concatenate(steps)
+    rest = count % (batch * processes)
+    left_out = rest if rest < 2 * processes else 0
+    assert len(seen) == len(set(seen.tolist())) == count - left_out
+    again = batches.order_of(count, stage, seed=1, epoch=2, processes=processes)
+    assert all((a == b).all() for a, b in zip(steps, again, strict=True))
+    other = batches.order_of(count, stage, seed=1, epoch=3, processes=processes)
+    assert any((a != b).any() for a, b in zip(steps, other, strict=True))
+
+
+def test_every_step_and_process_draws_other_numbers() -> None:
+    places = [(0, 0, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0)]
+    drawn = [batches.generator_of(7, *place).integers(2**62) for place in places]
+    drawn.append(np.random.default_rng((7, 0)).integers(2**62))  # the order of the epoch
+    assert len(set(drawn)) == 5
+
+
+# the update
+
+
+def _change(out: Path, clip: float) -> float:
+    """Norm of Adam's first average, a tenth of the gradient, after one step."""
+    stages = (Stage(epochs=1, batch=8, learning_rate=1e-3),)
+    trainer = quiet(dataclasses.replace(FAST, stages=stages, clip=clip), out)
+    trainer.fit(disks(8), disks(2))
+    averages = [state["exp_avg"].flatten() for state in trainer.optimiser.state.values()]
+    return float(torch.cat(averages).norm())
+
+
+def test_a_long_gradient_is_shortened(tmp_path) -> None:
+    free = _change(tmp_path / "free", 0.0)
+    assert free > 0.02
+    assert _change(tmp_path / "clipped", 0.1) == pytest.approx(0.01, rel=1e-3)
+    assert _change(tmp_path / "loose", 1e6) == pytest.approx(free)
+
+
+def test_the_loss_of_two_halves_is_that_of_the_whole() -> None:
+    """The sums of two processes, added up, give the loss of one."""
+    batch = batches.collect(disks(6), np.arange(6), 1)
+    mask, label = torch.randn(6, 1, 64, 64), torch.randn(6)
+    parts = []
+
+    def noting(sums: torch.Tensor) -> torch.Tensor:
+        parts.append(sums)
+        return sums
+
+    whole = joint_loss(mask, label, batch, FAST.loss)
+    for half in (slice(0, 2), slice(2, 6)):
+        cut = dataclasses.replace(batch, **{k: v[half] for k, v in vars(batch).items()})
+        joint_loss(mask[half], label[half], cut, FAST.loss, noting)
+    both = joint_loss(mask[:2], label[:2], cut_to(batch, 2), FAST.loss, lambda _: sum(parts))
+    assert float(both) == pytest.approx(float(whole), rel=1e-5)
+
+
+def cut_to(batch, count):
+    return dataclasses.replace(batch, **{k: v[:count] for k, v in vars(batch).items()})
+
+
+# when to stop, and what is said
+
+
+def test_without_better_weights_the_last_stage_ends(tmp_path) -> None:
+    """A learning rate of nearly nothing: after the first epoch nothing improves."""
+    stages = (Stage(epochs=3, batch=8, scale=2), Stage(epochs=20, batch=8, learning_rate=1e-12))
+    trainer = quiet(dataclasses.replace(FAST, stages=stages, patience=2), tmp_path)
+    trainer.optimiser.param_groups[0]["lr"] = 0.0
+    for module in trainer.network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.0  # or its averages would still move
+    done = trainer.fit(disks(8), disks(4))
+    assert done.epoch == max(done.best_epoch, 3) + 2 < 23
+    resumed = quiet(dataclasses.replace(FAST, stages=stages, patience=2), tmp_path)
+    resumed.resume()
+    assert resumed.fit(disks(8), disks(4)) == done
+
+
+def test_the_score_rests_on_what_is_known() -> None:
+    assert Validation(0.8, 0.6).score == pytest.approx(0.7)
+    assert Validation(0.8, math.nan).score == 0.8
+    assert Validation(math.nan, math.nan).score == 0.0
+
+
+def test_the_log_is_a_table(tmp_path) -> None:
+    stages = (Stage(epochs=2, batch=8), Stage(epochs=1, batch=8, learning_rate=1e-5))
+    quiet(dataclasses.replace(FAST, stages=stages), tmp_path).fit(disks(8), disks(4))
+    rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [row["learning_rate"] for row in rows] == ["0.0001", "0.0001", "1e-05"]
+    assert rows[0]["best"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "done", "todo", "says"),
+    [
+        (60, 10, 20, "2 min left"),
+        (3600, 10, 25, "2 h 30 min left"),
+        (10, 10, 1, "1 min left"),
+        (10, 0, 1, "time left unknown"),
+    ],
+)
+def test_time_left(elapsed, done, todo, says) -> None:
+    assert journal.time_left(elapsed, done, todo) == says
+
+
+def test_a_line_within_an_epoch() -> None:
+    line = journal.under_way(3, 100, 50, 200, 0.5, "2 min left")
+    assert line == "epoch 3/100 [#####...............] step 50/200, loss 0.500, 2 min left"
+
+
+def test_a_run_declares_its_operating_points_in_the_bundle(tmp_path) -> None:
+    settings = dataclasses.replace(FAST, stages=(Stage(epochs=1, batch=8),))
+    made = train(dataset(tmp_path / "d", patients=40), tmp_path / "o", settings, say=_nothing)
+    assert made is not None
+    points: dict[str, OperatingPoint] = {p.name: p for p in made.card.operating_points}
+    assert next(iter(points)) == "max_accuracy"
+    assert points["rule_in"].specificity >= 0.95
+    assert points["rule_out"].sensitivity >= 0.95
+
+
+def _nothing(line: str) -> None:
+    pass
