@@ -11,7 +11,7 @@ import torch
 
 from model.bundle_file import OperatingPoint
 from model.training import batches, config, journal
-from model.training.config import Stage, TrainConfig
+from model.training.config import Points, Stage, TrainConfig
 from model.training.loss import joint_loss
 from model.training.run import train
 from model.training.validation import Validation
@@ -170,7 +170,8 @@ def test_a_line_within_an_epoch() -> None:
 
 
 def test_a_run_declares_its_operating_points_in_the_bundle(tmp_path) -> None:
-    settings = dataclasses.replace(FAST, stages=(Stage(epochs=1, batch=8),))
+    declared = Points(rule_in="specificity>=0.95", rule_out="sensitivity>=0.95")
+    settings = dataclasses.replace(FAST, stages=(Stage(epochs=1, batch=8),), points=declared)
     made = train(dataset(tmp_path / "d", patients=40), tmp_path / "o", settings, say=_nothing)
     assert made is not None
     points: dict[str, OperatingPoint] = {p.name: p for p in made.card.operating_points}
