@@ -100,3 +100,9 @@ def site(place: Code, laterality: str | None) -> str:
     if laterality is None:
         return place.value
     return f"{place.value} {codes.LATERALITY.value}={codes.SIDES[laterality].value}"
+
+
+def concept(item: Dataset) -> Dataset:
+    """Return the code that names an item."""
+    name: Dataset = item.ConceptNameCodeSequence[0]
+    return name

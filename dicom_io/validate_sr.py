@@ -23,12 +23,13 @@ from dicom_io.validate_items import (
     Expected,
     check_items,
     compare,
+    concept,
     named,
     number,
-    own_value,
     said,
     site,
 )
+from dicom_io.validate_words import check_exclusions, check_notes, check_words
 
 
 def check_report(ds: Dataset, findings: StudyFindings, sources: Sequence[Source]) -> None:
@@ -40,9 +41,9 @@ def check_report(ds: Dataset, findings: StudyFindings, sources: Sequence[Source]
     _check_procedures(ds, sources)
     _check_library(ds, findings, by_uid)
     _check_groups(ds, findings, by_uid)
-    _check_words(ds, findings)
-    _check_exclusions(ds, findings, by_uid)
-    _check_notes(ds, findings, sources)
+    check_words(ds, findings)
+    check_exclusions(ds, findings, by_uid)
+    check_notes(ds, findings, sources)
     if findings.algorithm.demonstration and any(named(ds, codes.METASTASIS)):
         raise ObjectError("a demonstration's report may carry no qualitative finding")
 
@@ -98,7 +99,7 @@ def _check_library(ds: Dataset, findings: StudyFindings, sources: Mapping[str, S
     for entry, image in zip(entries, findings.images, strict=True):
         described = _image(image, sources[image.sop_instance_uid])
         stated = said(entry)
-        if not codes.SOURCE.matches(_name(entry)) or codes.MODALITY.value not in stated:
+        if not codes.SOURCE.matches(concept(entry)) or codes.MODALITY.value not in stated:
             raise ObjectError("the report lists an image without saying what it is")
         compare(stated, described, "the report describes another image")
 
@@ -243,66 +244,3 @@ def _check_contour(group: Dataset, node: NodeFinding, sources: Mapping[str, Sour
     same = np.array_equal(points, closed(view.contour, source).ravel().astype(np.float32))
     if place != (source.sop_instance_uid, frame) or region.GraphicType != "POLYLINE" or not same:
         raise ObjectError("a contour in the report is not the one that was found")
-
-
-def _check_words(ds: Dataset, findings: StudyFindings) -> None:
-    """Check that the limits are all there, and what was left out."""
-    (limits,) = named(ds, codes.LIMITS)
-    stated = said(limits)
-    if stated[codes.LIMIT.value] != [plain(words) for words in sr_text.limits(findings)]:
-        raise ObjectError("the report does not state its limits")
-    banner = plain(sr_text.demonstration()) if findings.algorithm.demonstration else None
-    use = plain(findings.algorithm.intended_use)
-    words: Expected = {codes.DEMONSTRATION: banner, codes.INTENDED_USE: use}
-    compare(stated, words, "the report does not state what it is for")
-
-
-def _check_exclusions(ds: Dataset, findings: StudyFindings, sources: Mapping[str, Source]) -> None:
-    """Check what was left out; an image that could not even be read is told without reference."""
-    left_out = [e for e in findings.exclusions if e.sop_instance_uid in sources]
-    whole = {(e.reason, e.sop_instance_uid) for e in left_out if e.frame_number is None}
-    wanted: set[tuple[str, str, int | None]] = set()
-    for e in left_out:
-        named_frame = sources[e.sop_instance_uid].names_frames
-        frame = e.frame_number if (e.reason, e.sop_instance_uid) not in whole else None
-        place = (e.sop_instance_uid, frame if named_frame else None)
-        wanted.add((codes.reason(e.reason).value, *place))
-    if set(_left_out(ds)) != wanted:
-        raise ObjectError("the report does not say what was left out")
-
-
-def _left_out(ds: Dataset) -> Iterator[tuple[str, str, int | None]]:
-    """Yield reason, image and frame of what the report says was left out; None: all of it."""
-    for section in named(ds, codes.EXCLUSIONS):
-        for item in section.ContentSequence:
-            reason = own_value(item) if codes.EXCLUDED.matches(_name(item)) else ""
-            for image in item.ContentSequence:
-                yield from ((reason, *place) for place in _places(image))
-
-
-def _places(item: Dataset) -> Iterator[tuple[str, int | None]]:
-    """Yield image and frame of each reference of an item."""
-    for reference in item.get("ReferencedSOPSequence", ()):
-        numbers = reference.get("ReferencedFrameNumber")
-        frames = [numbers] if isinstance(numbers, int | None) else list(numbers)
-        yield from ((str(reference.ReferencedSOPInstanceUID), frame) for frame in frames)
-
-
-def _name(item: Dataset) -> Dataset:
-    name: Dataset = item.ConceptNameCodeSequence[0]
-    return name
-
-
-def _check_notes(ds: Dataset, findings: StudyFindings, sources: Sequence[Source]) -> None:
-    """Check that everything noted on an image is told."""
-    names = sr_text.image_names(sources)
-    by_uid = {source.sop_instance_uid: source for source in sources}
-    wanted = [
-        plain(note)
-        for image in findings.images
-        for note in sr_text.image_notes(
-            image, by_uid[image.sop_instance_uid], names[image.sop_instance_uid]
-        )
-    ]
-    if [item.TextValue for item in named(ds, codes.IMAGE_NOTE)] != wanted:
-        raise ObjectError("the report lacks a note on an image")
