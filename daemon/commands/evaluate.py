@@ -33,6 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="subgroups by a column of index.csv, or by a limit, as in 'size_mm<10'; repeatable",
     )
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         by=args.by,
         readers=readers(),
         look=look,
+        device=args.device,
         say=lambda line: print(line, flush=True),
     )
     return 0

@@ -46,6 +46,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="further patients without a node, as a share of N (default: 0)",
     )
+    parser.add_argument(
+        "--tissue",
+        type=Path,
+        metavar="DATASET",
+        help="draw the nodes into the pictures of a dataset, --images times into each",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     from model.errors import ModelError
 
     try:
-        if args.dicom and args.patients is None:
+        if args.tissue:
+            _grafts(args)
+        elif args.dicom and args.patients is None:
             print(write_samples(args.out, args.seed, _progress))
         else:
             _cohort(args)
@@ -115,6 +123,25 @@ def _cohort(args: argparse.Namespace) -> None:
         f"best achievable AUROC ({args.preset}): {summary.bound_grey:.3f} from the grey image, "
         f"{summary.bound_all:.3f} with blood flow"
     )
+
+
+def _grafts(args: argparse.Namespace) -> None:
+    from daemon.commands.readers import readers
+    from daemon.errors import InputError
+    from model.training.graft_cohort import write_grafts
+
+    if args.dicom or args.patients or args.style or args.normals:
+        raise InputError("--tissue goes with --images, --preset and --seed only")
+    count = write_grafts(
+        args.tissue,
+        args.out,
+        args.seed,
+        args.preset,
+        images=args.images,
+        readers=readers(),
+        progress=_progress,
+    )
+    print(f"{count} images in {args.out}, drawn into the pictures of {args.tissue}")
 
 
 def _dicom_saver(seed: int) -> "Callable[[Path, PhantomImage, int, int], None]":

@@ -8,7 +8,7 @@ from typing import Any
 from model.bundle_file import Bundle
 from model.errors import TrainingError
 from model.runtime import Predictor
-from model.training import figures, page, spacing, subgroups, worst
+from model.training import figures, page, probes, spacing, subgroups, worst
 from model.training.data import PICTURES, Readers
 from model.training.evaluation import Looker, evaluate, look_at_picture
 from model.training.index import Row, read_index
@@ -28,6 +28,7 @@ def assess(
     by: Sequence[str] = (),
     readers: Readers = PICTURES,
     look: Looker = look_at_picture,
+    device: str = "auto",
     say: Say = print,
 ) -> dict[str, Any]:
     """Evaluate a bundle on a dataset folder; return what `metrics.json` holds.
@@ -43,14 +44,26 @@ def assess(
     rows = read_index(data)
     columns = subgroups.read_columns(data, by)
     _check(rows)
-    look = spacing.with_spacing(look, spacing.declared(data, rows))
+    known = spacing.declared(data, rows)
+    look = spacing.with_spacing(look, known)
     _make(out)
-    predictor = Predictor(loaded)
+    predictor = Predictor(loaded, device)
     say(f"evaluating {loaded.name} {loaded.version} on {len(rows)} images")
     results = evaluate(
         predictor, rows, readers, lambda done, of: say(f"read {done}/{of} images"), look
     )
-    measured = _measured(loaded, results, columns)
+    asked = probes.probe(
+        predictor,
+        rows,
+        results,
+        readers,
+        known,
+        progress=lambda done, of: say(f"probed {done}/{of} images"),
+    )
+    measured = {
+        **_measured(loaded, results, columns),
+        **plain(probes.report(asked, loaded.card.aggregation)),
+    }
     try:
         cases = _write_pictures(predictor, rows, results, readers, look, out)
         drawn = figures.draw(results, loaded.operating_points, loaded.card.aggregation)

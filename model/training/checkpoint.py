@@ -33,6 +33,7 @@ class Progress:
     steps: int = 0  # that epoch has
     loss_sum: float = 0.0  # of its finished steps
     seconds: float = 0.0  # that those steps took, stops left out
+    waited: float = 0.0  # of them without a batch to train on
     best_epoch: int = 0  # the epoch of the weights that are kept
     best_score: float = -1.0  # its validation score, 0..1
     history: tuple[Epoch, ...] = ()  # finished epochs; log.csv is written from it

@@ -56,10 +56,34 @@ def checked_split(
     workers: int = 0,
     say: Callable[[str], None] = print,
 ) -> Split:
+    """Read a dataset, check all of it, and split it once; see `checked_splits`."""
+    (split,) = checked_splits(
+        data,
+        out,
+        lambda rows: (split_by_patient(rows, seed),),
+        classified=classified,
+        readers=readers,
+        workers=workers,
+        say=say,
+    )
+    return split
+
+
+def checked_splits(
+    data: Path,
+    out: Path,
+    divide: Callable[[Sequence[Row]], Sequence[Split]],
+    *,
+    classified: bool = True,
+    readers: Readers = PICTURES,
+    workers: int = 0,
+    say: Callable[[str], None] = print,
+) -> Sequence[Split]:
     """Read a dataset, check all of it, and split it; leaves `checks.json` in `out`.
 
-    The rows returned hold the regions that their files declare. `classified` says that the class
-    is trained: then labels must tell something apart.
+    The rows returned hold the regions that their files declare. Every file is read once, however
+    many splits there are. `classified` says that the class is trained: then labels must tell
+    something apart.
 
     Raises
     ------
@@ -67,17 +91,17 @@ def checked_split(
         The dataset cannot be trained on; the message is the first error's.
     """
     rows = read_index(data)
-    split_by_patient(rows, seed)  # a patient in two parts is refused before images are read
+    divide(rows)  # a patient in two parts is refused before images are read
     rows, examined = examine(rows, readers, workers, lambda n, of: say(f"checked {n}/{of} images"))
-    split = split_by_patient(rows, seed)
+    splits = divide(rows)
     found = [
         *file_findings(rows, examined),
-        *split_findings(split, classified=classified),
+        *split_findings(splits, classified=classified),
         *mask_findings(rows, examined),
-        *duplicate_findings(rows, examined, split),
+        *duplicate_findings(rows, examined, splits),
     ]
     report(found, out, len(rows), say)
-    return split
+    return splits
 
 
 def examine(
@@ -128,26 +152,34 @@ def mask_findings(rows: Sequence[Row], examined: Sequence[Examined]) -> list[Fin
     ]  # fmt: skip
 
 
-def split_findings(split: Split, *, classified: bool) -> list[Finding]:
+def split_findings(splits: Sequence[Split], *, classified: bool) -> list[Finding]:
     """Parts that are empty or, where the class is trained, hold one class."""
-    empty = [_empty(name, serious=name != "test") for name in PARTS if not getattr(split, name)]
+    folds = len(splits) > 1
+    parts = [
+        (f"the {name} part" + f" of fold {number}" * folds, name, getattr(split, name))
+        for number, split in enumerate(splits, 1)
+        for name in PARTS
+    ]
+    empty = [
+        _empty(what, folds=folds, serious=name != "test") for what, name, held in parts if not held
+    ]
     if not classified:
         return empty
-    rows = (*split.train, *split.validation, *split.test)
+    whole = splits[0]  # as good as any: all of them hold every row
+    rows = (*whole.train, *whole.validation, *whole.test)
     classes = _classes("the dataset", rows, serious=True)
     if not classes:  # what is wrong with the whole is not said again of its parts
-        for name in PARTS:
-            classes += _classes(f"the {name} part", getattr(split, name), serious=name == "train")
+        for what, name, held in parts:
+            classes += _classes(what, held, serious=name == "train")
     return empty + classes
 
 
 def duplicate_findings(
-    rows: Sequence[Row], examined: Sequence[Examined], split: Split
+    rows: Sequence[Row], examined: Sequence[Examined], splits: Sequence[Split]
 ) -> list[Finding]:
-    """Images that look alike and differ in label, or lie in two parts of the split."""
-    part = {row.line: number for number, name in enumerate(PARTS) for row in getattr(split, name)}
+    """Images that look alike and differ in label, or lie in two parts of a split."""
     labels = np.array([-1 if row.label is None else row.label for row in rows])
-    parts = np.array([part[row.line] for row in rows])
+    parts = _places(rows, splits)
     thumbnails = np.stack([e.thumbnail for e in examined])
     pairs = list(duplicates.pairs(thumbnails, (labels, parts), duplicates.THRESHOLD))
     known = [p for p in pairs if min(labels[p.first], labels[p.second]) >= 0]
@@ -159,6 +191,16 @@ def duplicate_findings(
         *_pair_warning("duplicate_across_parts", leaks, rows, "show the same in two parts of the"
                        " split: give both the same patient"),
     ]  # fmt: skip
+
+
+def _places(rows: Sequence[Row], splits: Sequence[Split]) -> NDArray[np.int64]:
+    """Give rows the same number, (N,), where every split has them in the same part."""
+    parts = [
+        {row.line: number for number, name in enumerate(PARTS) for row in getattr(split, name)}
+        for split in splits
+    ]
+    places = [[part[row.line] for part in parts] for row in rows]
+    return np.asarray(np.unique(places, axis=0, return_inverse=True)[1], np.int64).reshape(-1)
 
 
 def _examine(row: Row, readers: Readers) -> Examined:
@@ -199,13 +241,12 @@ def _outside(mask: NDArray[np.bool_], box: Box) -> float:
     return 1 - int(mask[y0:y1, x0:x1].sum()) / total if total else 0.0
 
 
-def _empty(name: str, *, serious: bool) -> Finding:
-    return Finding(
-        "empty_part",
-        serious,
-        f"too few patients: the {name} part is empty: add patients, or say in a split column"
-        " which part each belongs to",
-    )
+def _empty(what: str, *, folds: bool, serious: bool) -> Finding:
+    instead = "say in a split column which part each belongs to"
+    if folds:
+        instead = "lower folds.count"
+    text = f"too few patients: {what} is empty: add patients, or {instead}"
+    return Finding("empty_part", serious, text)
 
 
 def _classes(what: str, rows: Sequence[Row], *, serious: bool) -> list[Finding]:

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from model.architecture import Architecture
 from model.errors import TrainingError
@@ -54,6 +54,9 @@ class Augmentation:
     sharpen_p: float = 0.2
     dropout: float = 0.03  # greatest share of pixels set to black
     dropout_p: float = 0.2
+    # not in the paper: what must not decide the class, drawn into some images (`traces`)
+    calipers_p: float = 0.0  # a sonographer's marks, on nodes and beside them
+    blank_p: float = 0.0  # the nodes are painted out, and the mask with them
 
     def __post_init__(self) -> None:
         """Refuse what no image can be changed by."""
@@ -108,6 +111,24 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Folds:
+    """Cross-validation by patient: each patient is test patient once in each repeat."""
+
+    count: int = 0  # parts of a division, at least 2; 0: one hold-out split, as in the paper
+    repeats: int = 1  # the whole division anew, with another seed
+    ensemble: bool = False  # also a bundle of all networks, whose outputs are averaged
+
+    def __post_init__(self) -> None:
+        """Refuse what is no division."""
+        if self.count < 0 or self.count == 1:
+            raise TrainingError("folds: count must be at least 2, or 0 for one hold-out split")
+        if self.repeats < 1:
+            raise TrainingError("folds: repeats must be at least 1")
+        if not self.count and (self.repeats > 1 or self.ensemble):
+            raise TrainingError("folds: repeats and ensemble need a count of at least 2")
+
+
+@dataclass(frozen=True)
 class About:
     """What the bundle's card says that no code can know."""
 
@@ -126,7 +147,9 @@ class TrainConfig:
     """Everything that decides a run; the defaults are the paper's where it says."""
 
     seed: int = 0
-    initial: Literal["random", "efficientnet-lite0"] = "random"
+    initial: Literal["random", "efficientnet-lite0", "file"] = "random"
+    initial_file: str = ""  # safetensors: a bundle's weights, or an encoder's under its own names
+    initial_sha256: str = ""  # of that file
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
     workers: int = 2  # processes that decode and prepare images; 0: none but this one
@@ -142,6 +165,7 @@ class TrainConfig:
     augmentation: Augmentation = field(default_factory=Augmentation)
     loss: Loss = field(default_factory=Loss)
     points: Points = field(default_factory=Points)
+    folds: Folds = field(default_factory=Folds)
     stages: tuple[Stage, ...] = (Stage(),)
 
 
@@ -173,6 +197,9 @@ def _record(kind: type[T], document: Mapping[str, Any], where: str) -> T:
         if key not in known:
             raise TrainingError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
         values[key] = _value(getattr(default, key), value, f"{where}: {key}")
+        choices = get_args(get_type_hints(kind)[key])
+        if isinstance(values[key], str) and choices and values[key] not in choices:
+            raise TrainingError(f"{where}: {key} must be one of {', '.join(choices)}")
     return kind(**values)
 
 

@@ -146,13 +146,13 @@ def choose_region(
     if kind == "whole":
         return None
     box = row.region if kind != "found" else None
-    box = box or _found(frame)
+    box = box or largest_box(frame)
     if kind == "jittered" and box is not None:
         box = _jitter(box, regions.jitter, frame.shape, rng)
     return box
 
 
-def _found(frame: NDArray[np.uint8]) -> Box | None:
+def largest_box(frame: NDArray[np.uint8]) -> Box | None:
     """Return the greatest box of tissue in the pixels."""
     boxes = tissue.tissue_boxes(frame)
     return max(boxes, key=lambda b: (b[2] - b[0]) * (b[3] - b[1])) if boxes else None

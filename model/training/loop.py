@@ -5,7 +5,8 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,8 @@ from torch.optim import Adam
 
 from model.errors import TrainingError
 from model.network import AxNet
-from model.training import batches, checkpoint, initial, journal
+from model.training import batches, checkpoint, initial, journal, traces
+from model.training.ahead import ahead
 from model.training.augment import Batch, augment
 from model.training.batches import Indices
 from model.training.config import Stage, TrainConfig
@@ -26,6 +28,15 @@ from model.training.validation import Validation, validate
 
 BEST = "best.safetensors"
 _LINE_EVERY_S = 30.0  # between two lines within an epoch
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What a step trains on."""
+
+    batch: Batch
+    rows: Indices  # which images of the cache they are
+    seed: int  # of what the network itself draws
 
 
 class Trainer:
@@ -52,8 +63,7 @@ class Trainer:
         self._say = say if self.team.first else _silent
         self.device = self.team.device
         self.network = AxNet(config.architecture)
-        if config.initial == "efficientnet-lite0":
-            initial.load_lite0(self.network, config.architecture.encoder)
+        initial.load(self.network, config)
         self.team.synchronise(self.network)
         self.network.to(self.device).to(memory_format=torch.channels_last)
         self.optimiser = Adam(self.network.parameters(), lr=config.stages[0].learning_rate)
@@ -96,23 +106,28 @@ class Trainer:
         self._check_steps(len(order))
         model = self._ready(stage)
         every = self.config.checkpoint_steps
-        for step in range(self.progress.step, len(order)):
-            started = time.monotonic()
+        draws = (
+            partial(self._draw, cache, chosen[self.team.rank :: self.team.size], epoch, step)
+            for step, chosen in enumerate(order)
+            if step >= self.progress.step
+        )
+        started = time.monotonic()
+        for step, draw in enumerate(ahead(draws, self.config.workers), self.progress.step):
+            waited = time.monotonic() - started
             for group in self.optimiser.param_groups:
                 group["lr"] = batches.rate(stage, (within + step / len(order)) / stage.epochs)
-            loss = self._step(model, cache, order[step], epoch, step)
-            self._advance(len(order), loss, time.monotonic() - started)
+            loss = self._step(model, cache, draw, epoch, step)
+            self._advance(len(order), loss, time.monotonic() - started, waited)
+            started = time.monotonic()
             self._worked += batches.work(stage, len(order[step]))
             if every and (step + 1) % every == 0 and step + 1 < len(order):
                 self._save()
             self._tell(cache, epoch, len(order))
 
-    def _step(
-        self, model: nn.Module, cache: Cache, chosen: Indices, epoch: int, step: int
-    ) -> float:
+    def _step(self, model: nn.Module, cache: Cache, drawn: _Drawn, epoch: int, step: int) -> float:
         """One update of the weights; the loss."""
-        mine = chosen[self.team.rank :: self.team.size]
-        batch = self._draw(cache, mine, epoch, step)
+        batch = drawn.batch
+        torch.manual_seed(drawn.seed)  # the network's own dropout; a resumed run draws the same
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
         ):
@@ -122,7 +137,7 @@ class Trainer:
         loss = joint_loss(mask, label, on_device, self.config.loss, self.team.total)
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise self._no_number(batch, cache, mine, epoch, step)
+            raise self._no_number(drawn, cache, epoch, step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.config.clip:
@@ -130,15 +145,16 @@ class Trainer:
         self.optimiser.step()
         return value
 
-    def _draw(self, cache: Cache, chosen: Indices, epoch: int, step: int) -> Batch:
-        """Collect and augment the images of a step."""
+    def _draw(self, cache: Cache, chosen: Indices, epoch: int, step: int) -> _Drawn:
+        """Collect and augment the images of a step; runs beside the step before."""
         config = self.config
         rng = batches.generator_of(config.seed, epoch, step, self.team.rank)
         seed = int(rng.integers(2**62))
-        torch.manual_seed(seed)  # the network's own dropout; a resumed run draws the same
         batch = batches.collect(cache, chosen, self._plan[epoch][0].scale)
+        batch = traces.disturb(batch, config.augmentation, rng)
         batch = batches.look_alone(batch, config.focus, rng)
-        return augment(batch, config.augmentation, torch.Generator().manual_seed(seed))
+        batch = augment(batch, config.augmentation, torch.Generator().manual_seed(seed))
+        return _Drawn(batch, chosen, seed)
 
     def _ready(self, stage: Stage) -> nn.Module:
         """Set the network up for training, with the parts that a stage leaves as they are."""
@@ -157,7 +173,7 @@ class Trainer:
         count = len(cache.patients)
         return batches.order_of(count, stage, self.config.seed, epoch, self.team.size)
 
-    def _advance(self, steps: int, loss: float, seconds: float) -> None:
+    def _advance(self, steps: int, loss: float, seconds: float, waited: float) -> None:
         now = self.progress
         self.progress = replace(
             now,
@@ -165,6 +181,7 @@ class Trainer:
             steps=steps,
             loss_sum=now.loss_sum + loss,
             seconds=now.seconds + seconds,
+            waited=now.waited + waited,
         )
 
     def _close(self, validation: Cache, epoch: int) -> None:
@@ -184,6 +201,7 @@ class Trainer:
             dice=result.dice,
             auroc=result.auroc,
             seconds=now.seconds + time.monotonic() - started,
+            waited=now.waited,
             best=best,
         )
         self.progress = checkpoint.Progress(
@@ -257,14 +275,12 @@ class Trainer:
                 " go on with the same batch, share and number of processes"
             )
 
-    def _no_number(
-        self, batch: Batch, cache: Cache, chosen: Indices, epoch: int, step: int
-    ) -> TrainingError:
+    def _no_number(self, drawn: _Drawn, cache: Cache, epoch: int, step: int) -> TrainingError:
         """Write out the batch whose loss is no number; the error to raise."""
         path = self.out / f"bad-batch-{self.team.rank}.safetensors"
-        tensors = {k: v.contiguous() for k, v in vars(batch).items()}
-        patients = sorted({cache.patients[index] for index in chosen})
-        about = {"rows": json.dumps(chosen.tolist()), "patients": json.dumps(patients)}
+        tensors = {k: v.contiguous() for k, v in vars(drawn.batch).items()}
+        patients = sorted({cache.patients[index] for index in drawn.rows})
+        about = {"rows": json.dumps(drawn.rows.tolist()), "patients": json.dumps(patients)}
         checkpoint.write_whole(path, to_safetensors(tensors, about))
         return TrainingError(
             f"the loss is not a number in epoch {epoch + 1}, step {step + 1}: its images are in"

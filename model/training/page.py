@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from model.bundle_file import Bundle
+from model.training import appearance_table
 from model.training import page_tables as tables
 
 _STYLE = """
@@ -83,6 +84,10 @@ def render(
         *tables.operating_points(measured["operating_points"]),
         "<h2>Figures</h2>",
         f'<div class="figures">{"".join(map(_figure, drawn, drawn.values()))}</div>',
+        "<h2>What must not decide the class</h2>",
+        tables.shortcuts(measured["shortcuts"]),
+        "<h2>Texture, shape and edge</h2>",
+        appearance_table.table(measured["appearance"]),
         *_groups(measured),
         *_worst(cases),
         "<h2>Limits</h2>",

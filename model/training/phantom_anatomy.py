@@ -115,7 +115,7 @@ def _layer(kind: str, top: float, rng: np.random.Generator) -> Layer:
         slope,
         rng.uniform(*level),
         rng.uniform(*septa),
-        float(np.arctan(slope) + rng.normal(0, 0.07)),
+        float(np.arctan(slope) + rng.normal(0, 0.15 if kind == "fat" else 0.07)),
         rng.choice([0.0, 1.0, 1.0]) * rng.uniform(0.3, 1.6),
         rng.uniform(2.5, 6.0),
         _origin(rng),

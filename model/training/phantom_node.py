@@ -12,6 +12,8 @@ from model.training.phantom_records import Features, Field
 from model.training.phantom_shapes import Outline, block, inside
 from model.training.phantom_texture import lookup
 
+_FATTY = 0.4  # share of nodes with a hilum that it has all but replaced by fat, as age does
+
 
 @dataclass(frozen=True)
 class Node:
@@ -46,20 +48,18 @@ class Canvas:
 
 def draw_node(features: Features, limit_mm: tuple[float, float], rng: np.random.Generator) -> Node:
     """Draw the appearance of a node at the origin; `limit_mm` bounds its long and short axis."""
+    fatty = not features.unclear and rng.random() < _FATTY
     low, high = (10.5, min(34.0, limit_mm[0])) if features.large else (5.5, 9.4)
-    long_mm = low + (high - low) * rng.beta(1.2, 1.9)
-    ratio = _axis_ratio(features, rng)
+    long_mm = low + (high - low) * (rng.beta(1.5, 1.5) if fatty else rng.beta(1.2, 1.9))
+    ratio = _axis_ratio(features, fatty, rng)
     short_mm = min(max(long_mm / ratio, 2.8), limit_mm[1])
     tilt = float(np.clip(rng.normal(0, 0.16), -0.5, 0.5))
     if ratio < 1.4:
         tilt = rng.uniform(-1.2, 1.2)
     outline = Outline(0.0, 0.0, long_mm / 2, short_mm / 2, tilt, _waves(features, rng))
-    hilum, islands = _hilum(outline, features, rng)
-    # a cortex is a little darker than fat, up to nearly black; a faint one is seen by its size
-    faint = 4.2 if features.large else 6.5
-    cortex = -rng.uniform(7.0, 16.0) if features.unclear else -rng.uniform(faint, 14.0)
-    clear = not features.unclear
-    return Node(
+    hilum, islands = _hilum(outline, features, fatty, rng)
+    cortex = _cortex_db(features, fatty, rng)
+    node = Node(
         outline=outline,
         features=features,
         cortex_db=cortex,
@@ -67,20 +67,43 @@ def draw_node(features: Features, limit_mm: tuple[float, float], rng: np.random.
         margin_mm=rng.uniform(0.5, 1.1) if features.irregular else rng.uniform(0.2, 0.7),
         capsule=rng.uniform(0.0, 1.0),
         hilum=hilum,
-        hilum_db=max(rng.uniform(-3.0, 5.5), cortex + 4.5)
-        if clear
-        else cortex + rng.uniform(1.5, 4.5),
-        hilum_blur_mm=rng.uniform(0.15, 0.6) if clear else rng.uniform(0.8, 1.8),
-        hilum_streaks_db=rng.uniform(1.5, 5.0) if clear else rng.uniform(0.5, 1.5),
+        hilum_db=max(rng.uniform(-3.0, 5.5), cortex + 4.5),
+        hilum_blur_mm=rng.uniform(0.15, 0.6),
+        hilum_streaks_db=rng.uniform(1.5, 5.0),
         islands=islands,
         origin=(float(rng.uniform(0, 1024)), float(rng.uniform(0, 1024))),
         enhancement_db=rng.uniform(-0.1, 0.35),
     )
+    if features.unclear:
+        return replace(
+            node,
+            hilum_db=cortex + rng.uniform(1.5, 4.5),
+            hilum_blur_mm=rng.uniform(0.8, 1.8),
+            hilum_streaks_db=rng.uniform(0.5, 1.5),
+        )
+    if fatty:  # its centre looks like the fat outside, and so does much of its border
+        return replace(
+            node,
+            hilum_db=max(rng.uniform(-3.5, 3.5), cortex + 3.0),
+            hilum_blur_mm=rng.uniform(0.2, 1.0),
+            hilum_streaks_db=rng.uniform(2.5, 7.0),
+        )
+    return node
 
 
-def _axis_ratio(features: Features, rng: np.random.Generator) -> float:
+def _cortex_db(features: Features, fatty: bool, rng: np.random.Generator) -> float:
+    """Draw a cortex a little darker than fat, up to nearly black."""
+    if features.unclear:
+        return -float(rng.uniform(7.0, 16.0))
+    faint = 4.2 if features.large else 6.5  # a faint one is seen by its size
+    return -float(rng.uniform(faint, 11.0 if fatty else 14.0))
+
+
+def _axis_ratio(features: Features, fatty: bool, rng: np.random.Generator) -> float:
     if features.unclear:
         return float(rng.uniform(1.05, 2.0))
+    if fatty:
+        return float(rng.uniform(1.7, 3.8))
     return float(1.35 + 2.3 * rng.beta(1.6, 2.4))
 
 
@@ -96,7 +119,7 @@ def _waves(features: Features, rng: np.random.Generator) -> tuple[tuple[int, flo
 
 
 def _hilum(
-    outline: Outline, features: Features, rng: np.random.Generator
+    outline: Outline, features: Features, fatty: bool, rng: np.random.Generator
 ) -> tuple[Outline | None, tuple[Outline, ...]]:
     """Draw the fatty centre, in the frame of a node at the origin."""
     if features.unclear and rng.random() < 0.6:
@@ -105,13 +128,14 @@ def _hilum(
         share = rng.uniform(0.25, 0.5)
         shift = rng.uniform(-0.3, 0.3, 2)
     else:
-        share = 0.38 + 0.47 * rng.beta(1.8, 1.4)
+        share = rng.uniform(0.7, 0.94) if fatty else 0.38 + 0.47 * rng.beta(1.8, 1.4)
         # an eccentric hilum leaves a crescent of cortex, and may open through the outline
         free = 1 - share
         shift = np.array([rng.uniform(-0.6, 0.6), rng.choice([-1, 1]) * rng.beta(1.3, 1.3)]) * free
         shift[1] *= rng.choice([0.6, 1.15])
     a, b = outline.a * min(0.94, share * rng.uniform(1.0, 1.18)), outline.b * share
-    b = max(min(b, outline.b - 0.8), 0.4 * outline.b)  # cortex has a thickness that can be seen
+    thin = 0.5 if fatty else 0.8  # mm; cortex has a thickness that can be seen
+    b = max(min(b, outline.b - thin), 0.4 * outline.b)
     hilum = replace(
         _placed(outline, shift[0] * outline.a, shift[1] * outline.b),
         a=a,
@@ -158,7 +182,7 @@ def paint_node(canvas: Canvas, node: Node) -> None:
     ring = (rho > 1.05) & (rho < 1.5)
     around = float(canvas.echo_db[part][ring].mean()) if ring.any() else 0.0
     weight = inside(distance, node.margin_mm)
-    echo, mirror = _inner(node, x, z, u, v)
+    echo, mirror, _ = inner(node, x, z, u, v)
     # a node in dark surroundings is darker still, or it would not be seen
     echo += np.float32(np.clip(around, -12, 1))
     canvas.echo_db[part] += weight * (echo - canvas.echo_db[part])
@@ -170,8 +194,15 @@ def paint_node(canvas: Canvas, node: Node) -> None:
     canvas.loss_db[part] -= np.float32(node.enhancement_db) * weight
 
 
-def _inner(node: Node, x: Field, z: Field, u: Field, v: Field) -> tuple[Field, Field]:
-    """Return the echo level inside a node (cortex, hilum), and its smooth interfaces."""
+def inner(node: Node, x: Field, z: Field, u: Field, v: Field) -> tuple[Field, Field, Field]:
+    """Return what is inside a node, at places x, z (mm) and u, v on its own axes.
+
+    Returns
+    -------
+    tuple of Field
+        Echo level of cortex and hilum in dB against fat, amplitude of smooth interfaces, and the
+        share of hilum, 0..1.
+    """
     grain = lookup("grain", u, v, node.origin, stretch=(2.0, 2.0))
     cloud = lookup("cloud", u, v, node.origin, stretch=(0.6, 0.6))
     echo = np.float32(node.cortex_db) + np.float32(node.cortex_uneven_db) * (
@@ -179,7 +210,7 @@ def _inner(node: Node, x: Field, z: Field, u: Field, v: Field) -> tuple[Field, F
     )
     fat = [shape for shape in (node.hilum, *node.islands) if shape is not None]
     if not fat:
-        return echo, np.zeros_like(echo)
+        return echo, np.zeros_like(echo), np.zeros_like(echo)
     share = np.zeros_like(echo)
     for shape in fat:
         distance = shape.distance(*shape.radius(x, z)) + np.float32(0.25) * grain
@@ -191,4 +222,5 @@ def _inner(node: Node, x: Field, z: Field, u: Field, v: Field) -> tuple[Field, F
     level = np.float32(node.hilum_db) + contrast * (np.float32(0.4) * streaks + bright + lines)
     level += np.float32(1.5) * cloud
     mirror = share * (lines * np.float32(0.2) + bright * np.float32(0.2)) * contrast
-    return echo + share * (level - echo), mirror * np.float32(10 ** (node.hilum_db / 20) * 0.75)
+    mirror *= np.float32(10 ** (node.hilum_db / 20) * 0.75)
+    return echo + share * (level - echo), mirror, share

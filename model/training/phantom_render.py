@@ -14,6 +14,8 @@ from model.training.phantom_texture import speckle
 from model.training.phantom_tissue import bend, paint
 from model.training.phantom_window import Window
 
+_OTHER_LOOK = (101, 57)  # samples, lines: white noise, moved, is other noise
+
 
 @dataclass(frozen=True)
 class Look:
@@ -26,6 +28,7 @@ class Look:
     lateral_mm: float
     widening: float  # lateral blur at the bottom over that at the focus
     smoothing: float  # 0..1
+    looks: int  # pictures of other speckle that are averaged
     floor_db: float  # electronic noise against fat, at the top
     floor_rise: float  # dB per mm, what the gain over depth does to it
 
@@ -49,6 +52,7 @@ def draw_look(style: Style, rng: np.random.Generator) -> Look:
         rng.uniform(*style.lateral_mm),
         rng.uniform(1.2, 2.0),
         rng.uniform(*style.smoothing),
+        int(rng.integers(style.looks[0], style.looks[1] + 1)),
         rng.uniform(-50, -36),
         rng.uniform(0.0, 0.35),
     )
@@ -124,7 +128,12 @@ def grey(
     diffuse += np.power(np.float32(10), floor)
     axial, lateral = look.axial_mm / step, look.lateral_mm / _line_mm(canvas)
     mirror = canvas.mirror * gain * np.float32(4 / np.sqrt(2 * np.pi * axial * lateral))
-    power = speckle(noise, diffuse, mirror, (axial, lateral, lateral * look.widening))
+    blur = (axial, lateral, lateral * look.widening)
+    power = speckle(noise, diffuse, mirror, blur)
+    for number in range(1, look.looks):  # steered otherwise, the same tissue has other speckle
+        other = np.roll(noise, (_OTHER_LOOK[0] * number, _OTHER_LOOK[1] * number), (1, 2))
+        power += speckle(other, diffuse, mirror, blur)
+    power /= np.float32(look.looks)
     envelope = np.sqrt(power)
     if look.smoothing > 0.05:
         # compounding: the dark gaps of speckle fill up, borders stay

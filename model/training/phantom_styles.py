@@ -25,6 +25,7 @@ class Style:
     tint: tuple[float, float, float]  # of the grey map, RGB factors
     text_rgb: tuple[int, int, int]
     body_text: float  # chance of a label written into the tissue
+    looks: tuple[int, int] = (1, 1)  # pictures compounded into one, from and to; fewer are grainier
 
 
 _WHITE = (1.0, 1.0, 1.0)
@@ -129,6 +130,40 @@ STYLES = {
             0.3,
         ),
         Style(
+            "ivy",
+            ((472, 560), (390, 472), (463, 556), (580, 760)),
+            ("linear",),
+            "bare",
+            (0.0, 0.0, 0.0, 0.0),
+            (56, 84),
+            (0.26, 0.46),
+            (0.8, 1.2),
+            (0.045, 0.08),
+            (0.09, 0.18),
+            (0.3, 0.8),
+            _WHITE,
+            (255, 255, 255),
+            0.6,
+            (2, 4),
+        ),
+        Style(
+            "juniper",
+            ((600, 800), (768, 1024)),
+            ("linear", "linear", "trapezoid"),
+            "left",
+            (0.13, 0.08, 0.08, 0.06),
+            (56, 80),
+            (0.26, 0.44),
+            (0.85, 1.2),
+            (0.05, 0.09),
+            (0.10, 0.2),
+            (0.3, 0.8),
+            (0.97, 0.98, 1.0),
+            (220, 230, 255),
+            0.5,
+            (2, 4),
+        ),
+        Style(
             "hazel",
             ((540, 760), (660, 880)),
             ("linear", "linear", "trapezoid", "curved"),
@@ -143,6 +178,7 @@ STYLES = {
             (0.97, 1.0, 0.97),
             (255, 200, 160),
             0.4,
+            (1, 3),
         ),
     )
 }

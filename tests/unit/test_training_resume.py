@@ -56,7 +56,7 @@ def _same(one: Path, other: Path) -> None:
 def _log(out: Path) -> list[str]:
     """Rows of the log without the seconds."""
     rows = (out / "log.csv").read_text().splitlines()
-    return [",".join(row.split(",")[:6] + row.split(",")[7:]) for row in rows]
+    return [",".join(row.split(",")[:6] + row.split(",")[8:]) for row in rows]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,164 @@
+"""Draws synthetic nodes into real pictures: the texture of a scanner, the outline of a drawing.
+
+A phantom's tissue is invented; a picture of a breast or an axilla is not. Where a dataset has
+pictures with room beside what its masks outline, a node can be drawn there: the cortex out of
+speckle as strong as the picture's own, the hilum out of strands from elsewhere in it, and the
+layers around give way. The drawing is the phantoms' (`phantom_node`), in millimetres.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from model.training.phantom_features import PRESETS, draw
+from model.training.phantom_node import Node, draw_node, inner, moved
+from model.training.phantom_records import Features, Field, Mask
+from model.training.phantom_shapes import inside
+from model.training.phantom_texture import lookup
+
+_PROBE_MM = (34.0, 50.0)  # width of what linear probes show
+_RANGE_DB = (56.0, 90.0)  # between black and white
+_LEAST_GREY = 0.12  # darker places are shadows: nobody would see a node there
+_TRIES = 24  # to find room for one
+
+
+@dataclass(frozen=True)
+class Grafted:
+    """One picture with nodes drawn into it."""
+
+    grey: NDArray[np.uint8]  # (H, W)
+    nodes: tuple[Mask, ...]  # (H, W) bool each; empty: no room was found
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A picture of tissue while nodes are drawn into it; lengths in mm."""
+
+    grey: Field  # (H, W) 0..1
+    x: Field  # (1, W), 0 in the middle
+    z: Field  # (H, 1), 0 at the top
+    mm: float  # per pixel
+    per_db: float  # grey
+
+
+def features_of(seed: int, patient: int, preset: str) -> tuple[int, Features]:
+    """Return label (0 or 1) and features of the nodes of a patient."""
+    return draw(PRESETS[preset], np.random.default_rng((seed, patient)))
+
+
+def graft(
+    grey: NDArray[np.uint8], taken: Mask, features: Features, rng: np.random.Generator
+) -> Grafted:
+    """Draw one or two nodes into a picture of tissue.
+
+    Parameters
+    ----------
+    grey
+        (H, W) the picture, tissue from edge to edge.
+    taken
+        (H, W) bool, where no node may come to lie.
+    features
+        Of the nodes.
+    rng
+        Draws scale, place and looks.
+    """
+    height, width = grey.shape
+    mm = float(rng.uniform(*_PROBE_MM)) / width
+    picture = _Picture(
+        grey.astype(np.float32) / np.float32(255),
+        (np.arange(width, dtype=np.float32)[None, :] - width / 2) * np.float32(mm),
+        np.arange(height, dtype=np.float32)[:, None] * np.float32(mm),
+        mm,
+        1 / float(rng.uniform(*_RANGE_DB)),
+    )
+    nodes: list[Mask] = []
+    taken = taken.copy()
+    for _ in range(1 + int(rng.random() < 0.25)):
+        node = _find_room(picture, taken, features, rng)
+        if node is None:
+            break
+        _draw(picture, node, rng)
+        mask = node.outline.radius(picture.x, picture.z)[0] < 1
+        nodes.append(mask)
+        taken |= ndimage.binary_dilation(mask, iterations=max(round(1.5 / mm), 1))
+    out = np.rint(np.clip(picture.grey, 0, 1) * 255).astype(np.uint8)
+    return Grafted(out, tuple(nodes))
+
+
+def _find_room(
+    picture: _Picture, taken: Mask, features: Features, rng: np.random.Generator
+) -> Node | None:
+    height, width = picture.grey.shape
+    extent = width * picture.mm, height * picture.mm
+    smooth = ndimage.uniform_filter(picture.grey, max(round(3 / picture.mm), 3))
+    for _ in range(_TRIES):
+        node = draw_node(features, (0.8 * extent[0], 0.45 * extent[1]), rng)
+        half_x, half_z = node.outline.reach
+        free = extent[0] / 2 - half_x - 0.5
+        top, bottom = 2.0 + half_z, 0.85 * extent[1] - 0.7 * half_z
+        if free <= 0 or bottom <= top:
+            continue
+        node = moved(node, rng.uniform(-free, free), rng.uniform(top, bottom))
+        near = node.outline.radius(picture.x, picture.z)[0] < 1.15
+        if not near.any() or (near & taken).any() or smooth[near].mean() < _LEAST_GREY:
+            continue
+        return node
+    return None
+
+
+def _draw(picture: _Picture, node: Node, rng: np.random.Generator) -> None:
+    """Draw a node over the tissue, in place."""
+    grey, mm = picture.grey, picture.mm
+    rho, u, v = node.outline.radius(picture.x, picture.z)
+    distance = node.outline.distance(rho, u, v)
+    away = tuple(int(n) for n in rng.integers(0, grey.shape))
+    strands = _elsewhere(grey - ndimage.gaussian_filter(grey, 1.5 / mm), away)
+    speckle = _speckle(grey, mm, rng)
+    ring = (rho > 1.05) & (rho < 1.6)
+    around = np.float32(0.5 * np.median(grey[ring])) if ring.any() else np.float32(0.1)
+    level = around + np.float32(0.5) * ndimage.gaussian_filter(grey, 4 / mm)
+    echo, mirror, fat = inner(node, picture.x + 0 * rho, picture.z + 0 * rho, u, v)
+    filled = np.maximum(level + np.float32(picture.per_db) * (echo + 4 * mirror), 0.3 * level)
+    filled += speckle + fat * (strands * np.float32(rng.uniform(0.3, 1.1)) - speckle)
+    grey[:] = _given_way(picture, node, rho, float(rng.uniform(0, 0.7)))
+    below = (picture.z > node.outline.z) & (rho > 1) & (np.abs(u) < node.outline.a)
+    fade = np.exp(-np.maximum(distance, 0) / np.float32(6))
+    thick = np.float32(2 * node.outline.b * node.enhancement_db * picture.per_db)
+    grey += ndimage.gaussian_filter((below * fade * thick).astype(np.float32), 0.6 / mm)
+    grey += inside(distance, node.margin_mm) * (filled - grey)
+    rim = np.exp(-((distance / np.float32(0.16)) ** 2)) * node.outline.steepness(u, v) ** 3
+    gap = np.clip(lookup("cloud", u, v, node.origin, stretch=(0.7, 0.7)) + 0.5, 0, 1.5)
+    grey += np.float32(rng.uniform(0, 0.25) * node.capsule) * rim * gap
+
+
+def _speckle(grey: Field, mm: float, rng: np.random.Generator) -> Field:
+    """Return log-compressed speckle as strong as that of a picture, with mean 0."""
+    grain = rng.uniform(0.07, 0.14) / mm, rng.uniform(0.12, 0.28) / mm  # axial, lateral
+    in_phase, quadrature = (
+        ndimage.gaussian_filter(rng.standard_normal(grey.shape, np.float32), grain) for _ in "iq"
+    )
+    level = np.log(np.hypot(in_phase, quadrature) + np.float32(1e-3))
+    level -= ndimage.uniform_filter(level, max(round(2 / mm), 3))
+    fine = grey - ndimage.gaussian_filter(grey, 0.4 / mm)
+    strength = np.median(np.abs(fine)) / np.median(np.abs(level))  # strands stick out of speckle
+    speckle: Field = level * np.float32(strength * rng.uniform(0.35, 0.8))
+    return np.clip(speckle, -0.12, 0.12)
+
+
+def _elsewhere(texture: Field, away: tuple[int, ...]) -> Field:
+    """Return a texture from another place of the picture."""
+    moved_there: Field = np.roll(texture, away, (0, 1))
+    return moved_there
+
+
+def _given_way(picture: _Picture, node: Node, rho: Field, strength: float) -> Field:
+    """Bend the layers round a node, as tissue gives way to it."""
+    near = np.maximum(np.float32(0.4) + np.float32(1.6) * (rho - 1), np.float32(0.3))
+    pull = np.where(rho < 2, near / np.maximum(rho, np.float32(0.3)) - 1, 0)
+    depth = picture.z - np.float32(node.outline.z)
+    rows = (picture.z + np.float32(strength) * np.clip(pull, -0.6, 0) * depth) / picture.mm
+    columns = np.broadcast_to(np.arange(rho.shape[1], dtype=np.float32), rho.shape)
+    bent: Field = ndimage.map_coordinates(picture.grey, [rows, columns], order=1, mode="nearest")
+    return bent

@@ -1,0 +1,99 @@
+"""What a score rests on: nodes painted out, calipers pasted in, features measured."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.nodes import PredictedNode
+from model.runtime import Predictor
+from model.training import probes
+from model.training.data import PICTURES
+from model.training.evaluation import Look, evaluate
+from model.training.index import Row, read_index
+from tests.builders_net import bundle, dataset
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    return Predictor(bundle(tmp_path_factory.mktemp("bundle") / "b"), "cpu")
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    return read_index(dataset(tmp_path_factory.mktemp("data") / "d", patients=16))
+
+
+def honest(predictor: Predictor, row: Row, frame: np.ndarray) -> Look:
+    """See a node only where the picture differs from its ground, and score it by that."""
+    true = PICTURES.mask_of(row)
+    inside, around = float(frame[true].mean()), float(np.median(frame[~true]))
+    if abs(inside - around) < 20:
+        return Look([], [None])
+    return Look([PredictedNode(0, 0, true, inside / 255, int(true.sum()))], [None])
+
+
+def cheat(predictor: Predictor, row: Row, frame: np.ndarray) -> Look:
+    """Know the label from elsewhere than the node."""
+    true = PICTURES.mask_of(row)
+    score = 0.9 if row.label else 0.1
+    return Look([PredictedNode(0, 0, true, score, int(true.sum()))], [None])
+
+
+def by_the_brightest(predictor: Predictor, row: Row, frame: np.ndarray) -> Look:
+    """Let a bright mark decide."""
+    true = PICTURES.mask_of(row)
+    score = float((frame > 170).mean() * 20)
+    return Look([PredictedNode(0, 0, true, score, int(true.sum()))], [None])
+
+
+def probed(predictor: Predictor, rows: Sequence[Row], look, known=None) -> dict:
+    results = evaluate(predictor, rows, look=look)
+    asked = probes.probe(predictor, rows, results, PICTURES, known or {}, look)
+    return probes.report(asked, "max")
+
+
+def test_without_the_node_an_honest_reader_knows_nothing(predictor, rows) -> None:
+    said = probed(predictor, rows, honest)["shortcuts"]["blanked"]
+    assert (said["n_images"], said["still_found"]) == (16, 0)
+    assert said["auroc"]["value"] == 0.5
+
+
+def test_a_reader_that_knows_the_label_from_elsewhere_is_found_out(predictor, rows) -> None:
+    said = probed(predictor, rows, cheat)["shortcuts"]
+    assert said["blanked"]["still_found"] == 16
+    assert said["blanked"]["auroc"]["value"] == 1.0
+    assert said["calipers"] == {"n_images": 16, "median_shift": 0.0, "p95_shift": 0.0}
+
+
+def test_calipers_that_move_the_score_are_told(predictor, rows) -> None:
+    said = probed(predictor, rows, by_the_brightest)["shortcuts"]["calipers"]
+    assert 0 < said["median_shift"] <= said["p95_shift"]
+
+
+def test_nodes_are_measured_on_the_drawn_mask(predictor, rows) -> None:
+    said = probed(predictor, rows, honest, {rows[0]: 0.1})["appearance"]
+    assert said["n_nodes"] == said["masks"]["drawn"]["n_nodes"] == 16
+    assert said["features"]["grey_against_ring"]["label"]["value"] == 1.0  # bright where positive
+    assert said["features"]["area_mm2"]["label"]["n"] == 1  # one picture tells its spacing
+
+
+def test_without_a_mask_what_was_found_is_measured_and_nothing_painted(
+    predictor, rows, tmp_path: Path
+) -> None:
+    folder = dataset(tmp_path / "d", patients=4)
+    index = (folder / "index.csv").read_text().splitlines()
+    lines = [index[0], *(",".join([c[0], "", *c[2:]]) for c in (r.split(",") for r in index[1:]))]
+    (folder / "index.csv").write_text("\n".join(lines) + "\n")
+    bare = read_index(folder)
+    whole = np.zeros(PICTURES.image(bare[0].image, None).shape[:2], bool)
+    whole[10:40, 10:40] = True
+
+    def finds(predictor: Predictor, row: Row, frame: np.ndarray) -> Look:
+        return Look([PredictedNode(0, 0, whole, 0.5, int(whole.sum()))], [None])
+
+    said = probed(predictor, bare, finds)
+    assert said["appearance"]["masks"]["found"]["n_nodes"] == 4
+    assert said["shortcuts"]["blanked"]["n_images"] == 0
+    assert said["shortcuts"]["calipers"]["median_shift"] is None
