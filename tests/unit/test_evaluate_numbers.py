@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from model.training import calibration, intervals, metrics
 from tests.builders_net import ellipse
@@ -118,18 +119,17 @@ def test_average_precision_needs_both_classes() -> None:
 
 
 def test_areas_agree_with_scikit_learn() -> None:
-    sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
     for seed in range(5):
         scores, labels = simulated(150, seed)
         scores = np.round(scores, 1)  # many ties
         ours = metrics.auroc(scores, labels), metrics.average_precision(scores, labels)
         theirs = (
-            sklearn.roc_auc_score(labels, scores),
-            sklearn.average_precision_score(labels, scores),
+            roc_auc_score(labels, scores),
+            average_precision_score(labels, scores),
         )
         assert ours == pytest.approx(theirs, abs=1e-12)
         assert calibration.brier(scores, labels) == pytest.approx(
-            sklearn.brier_score_loss(labels, scores), abs=1e-12
+            brier_score_loss(labels, scores), abs=1e-12
         )
 
 
