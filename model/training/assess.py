@@ -44,8 +44,7 @@ def assess(
     rows = read_index(data)
     columns = subgroups.read_columns(data, by)
     _check(rows)
-    known = spacing.declared(data, rows)
-    look = spacing.with_spacing(look, known)
+    look = spacing.with_spacing(look, spacing.declared(data, rows))
     _make(out)
     predictor = Predictor(loaded, device)
     say(f"evaluating {loaded.name} {loaded.version} on {len(rows)} images")
@@ -57,7 +56,6 @@ def assess(
         rows,
         results,
         readers,
-        known,
         progress=lambda done, of: say(f"probed {done}/{of} images"),
     )
     measured = {

@@ -109,6 +109,7 @@ def _read(predictor: Predictor, row: Row, readers: Readers, look: Looker) -> Ima
         true_nodes=None,
         found_nodes=len(seen.nodes),
         seconds=seconds,
+        spacing=seen.spacing,
         refused=seen.refused,
     )
     true = readers.mask_of(row)

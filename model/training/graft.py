@@ -7,6 +7,7 @@ layers around give way. The drawing is the phantoms' (`phantom_node`), in millim
 """
 
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,9 +44,15 @@ class _Picture:
     per_db: float  # grey
 
 
-def features_of(seed: int, patient: int, preset: str) -> tuple[int, Features]:
-    """Return label (0 or 1) and features of the nodes of a patient."""
-    return draw(PRESETS[preset], np.random.default_rng((seed, patient)))
+def features_of(
+    seed: int, patient: int, preset: str, known: int | None = None
+) -> tuple[int, Features]:
+    """Return label (0 or 1) and features of the nodes of a patient; a known label is kept."""
+    for attempt in count(1):
+        label, features = draw(PRESETS[preset], np.random.default_rng((seed, patient, attempt)))
+        if known in (None, label):
+            return label, features
+    raise AssertionError("count() does not end")
 
 
 def graft(
@@ -79,7 +86,9 @@ def graft(
         node = _find_room(picture, taken, features, rng)
         if node is None:
             break
+        before = picture.grey[taken]
         _draw(picture, node, rng)
+        picture.grey[taken] = before  # what lies there stays as its mask has it
         mask = node.outline.radius(picture.x, picture.z)[0] < 1
         nodes.append(mask)
         taken |= ndimage.binary_dilation(mask, iterations=max(round(1.5 / mm), 1))

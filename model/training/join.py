@@ -10,11 +10,12 @@ import argparse
 import csv
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from model.errors import TrainingError
-from model.training.index import read_index
+from model.training.index import Row, read_index
 
 
 def join(folders: Sequence[Path], out: Path, same: Mapping[str, str] | None = None) -> int:
@@ -32,44 +33,72 @@ def join(folders: Sequence[Path], out: Path, same: Mapping[str, str] | None = No
     Raises
     ------
     TrainingError
-        A dataset cannot be read, two folders have one name, or `out` exists.
+        A dataset cannot be read, two folders have one name, `out` exists, or `same` names a patient
+        that no row has.
     """
+    same = same or {}
     if len({folder.name for folder in folders}) < len(folders):
         raise TrainingError("two of the folders have the same name: rename one")
+    read = {folder: read_index(folder) for folder in folders}  # refuses what a run would refuse
+    _check_names(same, {row.patient for rows in read.values() for row in rows})
+    if out.exists():
+        raise TrainingError(f"{out} exists: name a new folder")
     rows: list[dict[str, str]] = []
     try:
-        out.mkdir(parents=True)
         for folder in folders:
-            read_index(folder)  # refuses what a run would refuse
-            rows += _copied(folder, out, same or {})
+            rows += _copied(folder, read[folder], out, same)
         names = list(dict.fromkeys(name for row in rows for name in row))
         with (out / "index.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-    except FileExistsError as error:
-        raise TrainingError(f"{out} exists: name a new folder") from error
     except OSError as error:
         raise TrainingError(f"{error.filename}: {error.strerror}") from error
     return len(rows)
 
 
-def _copied(folder: Path, out: Path, same: Mapping[str, str]) -> list[dict[str, str]]:
+def _check_names(same: Mapping[str, str], known: Collection[str]) -> None:
+    """Refuse renamings that would leave two names of one patient apart."""
+    for name, other in same.items():
+        if name not in known:
+            raise TrainingError(f"--same {name}={other}: no row has the patient {name}")
+        if other in same:
+            raise TrainingError(f"--same {name}={other}: {other} is renamed itself, name its end")
+
+
+def _copied(
+    folder: Path, read: Sequence[Row], out: Path, same: Mapping[str, str]
+) -> list[dict[str, str]]:
     """Copy the files of a dataset; its rows, as they stand in the joint index."""
     rows = []
     with (folder / "index.csv").open(newline="", encoding="utf-8-sig") as file:
-        for entry in csv.DictReader(file):
-            row = {**entry, "patient": same.get(entry["patient"], entry["patient"])}
-            for column in ("image", "mask"):
-                name, mark, frame = entry[column].partition("#")
-                if name:
-                    target = out / folder.name / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(folder / name, target)
-                    row[column] = f"{folder.name}/{name}{mark}{frame}"
-            row["dataset"] = folder.name
-            rows.append(row)
+        for row, entry in zip(read, csv.DictReader(file), strict=True):
+            mark = f"#{row.frame}" if row.frame else ""
+            image = _copy(row.image, folder, out)
+            rows.append(
+                {
+                    **{name: value or "" for name, value in entry.items() if name},
+                    "image": f"{image}{mark}",
+                    "mask": _copy(row.mask, folder, out) if row.mask else "",
+                    "patient": same.get(row.patient, row.patient),
+                    "dataset": folder.name,
+                }
+            )
     return rows
+
+
+def _copy(path: Path, folder: Path, out: Path) -> str:
+    """Copy one file; its name in the joint index."""
+    name = Path(folder.name) / path.relative_to(folder.resolve())
+    (out / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path, out / name)
+    return name.as_posix()
+
+
+def shared(folders: Sequence[Path]) -> int:
+    """Count patients that stand in more than one dataset."""
+    found = Counter(name for folder in folders for name in {r.patient for r in read_index(folder)})
+    return sum(times > 1 for times in found.values())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,9 +114,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="patients that are one; may be repeated",
     )
     args = parser.parse_args(arguments)
+    if wrong := [pair for pair in args.same if "=" not in pair]:
+        parser.error(f"--same {wrong[0]}: write NAME=OTHER")
     same = dict(pair.split("=", 1) for pair in args.same)
     try:
-        print(f"{join(args.folders, args.out, same)} images in {args.out}")
+        count = join(args.folders, args.out, same)
+        print(f"{count} images in {args.out}")
+        print(f"{shared(args.folders)} patients stand in more than one of the datasets")
     except TrainingError as error:
         print(error, file=sys.stderr)
         return 2

@@ -63,7 +63,8 @@ class Trainer:
         self._say = say if self.team.first else _silent
         self.device = self.team.device
         self.network = AxNet(config.architecture)
-        initial.load(self.network, config)
+        if not (out / checkpoint.NAME).exists():  # a checkpoint holds more than they
+            initial.load(self.network, config)
         self.team.synchronise(self.network)
         self.network.to(self.device).to(memory_format=torch.channels_last)
         self.optimiser = Adam(self.network.parameters(), lr=config.stages[0].learning_rate)

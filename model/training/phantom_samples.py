@@ -1,9 +1,9 @@
 """The sample studies: typical pictures, chosen by what they show, in terms free of DICOM.
 
 For every sample the first patient from a number on that shows what the sample is about, and shows
-it clearly, is taken; the pictures themselves are those of the generator, unchanged. The numbers pass
-over patients whom the demonstration bundle read wrongly: the samples show the way of a study, and
-how often the bundle errs stands in its model card.
+it clearly, is taken; the pictures themselves are those of the generator, unchanged. The numbers
+pass over patients whom the demonstration bundle read wrongly: the samples show the way of a study,
+and how often the bundle errs stands in its model card.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,7 +1,7 @@
 """Asks what a score goes with: features of the nodes, and what must not decide it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,27 +38,27 @@ def probe(
     rows: Sequence[Row],
     results: Sequence[ImageResult],
     readers: Readers,
-    known: Mapping[Row, float],
     look: Looker = look_at_picture,
     progress: Progress | None = None,
 ) -> Probes:
     """Measure the nodes of all images, and read those with drawn nodes twice more.
 
-    Once the drawn nodes are painted out, once calipers are pasted in. DICOM files are read as
-    pictures here, the greatest panel of each; `known` has the millimetres per pixel of rows.
+    Once the drawn nodes are painted out, once calipers are pasted in. A DICOM frame is read here in
+    the greatest of its regions, as training reads it.
     """
     rng = np.random.default_rng(_SEED)
     nodes: list[Node] = []
     blanked: list[ImageResult] = []
     shifts: list[float] = []
-    for number, (row, result) in enumerate(zip(rows, results, strict=True), 1):
+    for number, (listed, result) in enumerate(zip(rows, results, strict=True), 1):
+        row = replace(listed, region=readers.region_of(listed))
         if result.refused is not None:
             continue
         frame, true = readers.image(row.image, row.frame), readers.mask_of(row)
         box = declared_or_found(row, frame)
         seen = look(predictor, row, frame)
         mask = draw(seen.nodes, (frame.shape[0], frame.shape[1])) if true is None else true
-        nodes += _measured(result, frame, mask, box, known.get(row), drawn=true is not None)
+        nodes += _measured(result, frame, mask, box, drawn=true is not None)
         if true is not None and true.any():
             aggregation = predictor.bundle.card.aggregation
             without = _painted(frame, traces.blanked(_grey(frame), true, "around", rng))
@@ -97,13 +97,12 @@ def _measured(
     frame: Frame,
     mask: Mask,
     box: Box | None,
-    mm: float | None,
     *,
     drawn: bool,
 ) -> list[Node]:
     """Measure the nodes of an image within its tissue, away from text and black."""
     x0, y0, x1, y1 = box or (0, 0, frame.shape[1], frame.shape[0])
-    found = of_image(frame[y0:y1, x0:x1], mask[y0:y1, x0:x1], (mm, mm) if mm else None)
+    found = of_image(frame[y0:y1, x0:x1], mask[y0:y1, x0:x1], result.spacing)
     return [Node(result.patient, result.label, result.score, each, drawn) for each in found]
 
 

@@ -24,6 +24,7 @@ class ImageResult:
     seconds: float  # prepare and predict
     distance: float | None = None  # 95 % Hausdorff; None: not annotated, or a mask is empty
     calibrated: bool = False  # True: `distance` in mm, else in source pixels
+    spacing: tuple[float, float] | None = None  # mm between rows, between columns
     refused: str | None = None  # why the node would not read this image; None: it was read
     true_mask_score: float | None = None  # as `score`, with the true mask in place of the found
     true_mask_nodes: int = 0  # nodes of the true mask that were scored

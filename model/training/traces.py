@@ -53,7 +53,7 @@ def blanked(grey: Grey, mask: Mask, fill: str, rng: np.random.Generator) -> Grey
     if fill == "constant":
         patch: Grey = np.full_like(grey, rng.uniform(0, 0.6))
     elif fill == "elsewhere":
-        patch = np.roll(grey, int(rng.integers(1, grey.shape[1])), axis=1)
+        patch = np.roll(grey, _aside(mask, hole, rng), axis=1)
     else:
         ring = ndimage.binary_dilation(hole, iterations=12) & ~hole
         mean = grey[ring].mean() if ring.any() else grey.mean()
@@ -112,6 +112,16 @@ def _cross(grey: Grey, row: int, column: int, arm: int, level: float) -> None:
 def _dot(grey: Grey, row: int, column: int, level: float) -> None:
     if 0 <= row < grey.shape[0] and 0 <= column < grey.shape[1]:
         grey[row, column] = level
+
+
+def _aside(mask: Mask, hole: Mask, rng: np.random.Generator) -> int:
+    """Draw how far tissue moves along its row so that no node comes to lie in the hole.
+
+    Where a node is too wide for that, the shift that brings least of it there is taken.
+    """
+    shifts = rng.permutation(np.arange(1, mask.shape[1]))[:24]
+    left = [int((np.roll(mask, shift, axis=1) & hole).sum()) for shift in shifts]
+    return int(shifts[int(np.argmin(left))])
 
 
 def _boxes(mask: Mask) -> Mask:

@@ -147,4 +147,83 @@ def test_the_command_says_what_cannot_be_joined(tmp_path: Path, capsys) -> None:
     assert "exists" in capsys.readouterr().err
     with pytest.raises(TrainingError, match=r"index\.csv"):
         join.join([tmp_path / "x"], tmp_path / "k")
+    assert not (tmp_path / "k").exists()
+    assert join.main([str(one), "--out", str(tmp_path / "j"), "--same", "x=b"]) == 2
+    assert "no row has the patient x" in capsys.readouterr().err
+    chain = ("--same", "a=b", "--same", "b=c")
+    assert join.main([str(one), "--out", str(tmp_path / "j"), *chain]) == 2
+    assert "renamed itself" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        join.main([str(one), "--out", str(tmp_path / "j"), "--same", "a"])
     assert join.main([str(one), "--out", str(tmp_path / "j"), "--same", "a=b"]) == 0
+    assert "0 patients stand in more than one" in capsys.readouterr().out
+
+
+def test_a_row_that_leaves_its_mask_off_is_joined(tmp_path: Path) -> None:
+    one = folder(tmp_path / "one")
+    index = (one / "index.csv").read_text().splitlines()
+    (one / "index.csv").write_text("image,label,patient,mask\nimages/a.png,0,a\n")
+    assert len(index) == 3
+    join.join([one], tmp_path / "j")
+    assert rows(tmp_path / "j")[0]["mask"] == ""
+
+
+def test_what_cannot_be_drawn_into_is_one_line(tmp_path: Path) -> None:
+    data = folder(tmp_path / "d")
+    with pytest.raises(TrainingError, match="holds a dataset already"):
+        write_grafts(data, data, 1)
+    assert len(rows(data)) == 2
+    bare = folder(tmp_path / "bare")
+    index = (bare / "index.csv").read_text()
+    (bare / "index.csv").write_text(index.replace("masks/a.png", "").replace("masks/b.png", ""))
+    with pytest.raises(TrainingError, match="has a mask"):
+        write_grafts(bare, tmp_path / "g", 1)
+    boxed = folder(tmp_path / "boxed")
+    lines = (boxed / "index.csv").read_text().splitlines()
+    head = lines[0] + ",tissue_x0,tissue_y0,tissue_x1,tissue_y1"
+    (boxed / "index.csv").write_text("\n".join([head, *(f"{x},0,0,900,240" for x in lines[1:])]))
+    with pytest.raises(TrainingError, match=r"index\.csv:2: the tissue box"):
+        write_grafts(boxed, tmp_path / "h", 1)
+
+
+def test_grafts_lie_within_the_region_of_their_row(tmp_path: Path) -> None:
+    data = folder(tmp_path / "d")
+    lines = (data / "index.csv").read_text().splitlines()
+    head = lines[0] + ",tissue_x0,tissue_y0,tissue_x1,tissue_y1,fold"
+    text = "\n".join([head, *(f"{x},150,10,290,230,{n}" for n, x in enumerate(lines[1:], 1))])
+    (data / "index.csv").write_text(text)
+    write_grafts(data, tmp_path / "g", 3, images=2)
+    for row in rows(tmp_path / "g"):
+        assert [row[f"tissue_{edge}"] for edge in ("x0", "y0", "x1", "y1")] == [
+            "150", "10", "290", "230",
+        ]  # fmt: skip
+        assert row["fold"] == {"a": "1", "b": "2"}[row["patient"]]
+        mask = np.asarray(Image.open(tmp_path / "g" / row["mask"])) > 0
+        assert not mask[:, 290:].any()
+
+
+def test_a_patient_keeps_its_label(tmp_path: Path) -> None:
+    data = folder(tmp_path / "d", names=("a", "c", "e", "g", "i", "k", "m"))
+    index = (data / "index.csv").read_text().replace(",1,", ",0,")
+    (data / "index.csv").write_text(index)
+    write_grafts(data, tmp_path / "g", 5)
+    assert {row["label"] for row in rows(tmp_path / "g")} <= {"0", ""}
+    assert {features_of(5, n, "separable")[0] for n in range(7)} == {0, 1}
+
+
+def test_another_lesion_stays_as_it_is() -> None:
+    before, taken = tissue(), none()
+    taken[90:170, 120:180] = True
+    for seed in range(10):
+        made = graft(before, taken, DARK, np.random.default_rng(seed))
+        assert np.array_equal(made.grey[taken], before[taken])
+
+
+def test_colour_is_taken_off_as_in_the_service(tmp_path: Path) -> None:
+    data = folder(tmp_path / "d", names=("a",))
+    frame = np.stack([tissue()] * 3, -1)
+    frame[4:8, 4:40] = (255, 230, 0)
+    Image.fromarray(frame).save(data / "images/a.png")
+    write_grafts(data, tmp_path / "g", 1)
+    out = np.asarray(Image.open(tmp_path / "g" / rows(tmp_path / "g")[0]["image"]))
+    assert out[4:8, 4:40].max() < 200

@@ -1,6 +1,7 @@
 """What a score rests on: nodes painted out, calipers pasted in, features measured."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,11 @@ def by_the_brightest(predictor: Predictor, row: Row, frame: np.ndarray) -> Look:
     return Look([PredictedNode(0, 0, true, score, int(true.sum()))], [None])
 
 
-def probed(predictor: Predictor, rows: Sequence[Row], look, known=None) -> dict:
+def probed(predictor: Predictor, rows: Sequence[Row], look, mm: float | None = None) -> dict:
     results = evaluate(predictor, rows, look=look)
-    asked = probes.probe(predictor, rows, results, PICTURES, known or {}, look)
+    if mm is not None:  # of the first picture
+        results[0] = replace(results[0], spacing=(mm, mm))
+    asked = probes.probe(predictor, rows, results, PICTURES, look)
     return probes.report(asked, "max")
 
 
@@ -73,7 +76,7 @@ def test_calipers_that_move_the_score_are_told(predictor, rows) -> None:
 
 
 def test_nodes_are_measured_on_the_drawn_mask(predictor, rows) -> None:
-    said = probed(predictor, rows, honest, {rows[0]: 0.1})["appearance"]
+    said = probed(predictor, rows, honest, 0.1)["appearance"]
     assert said["n_nodes"] == said["masks"]["drawn"]["n_nodes"] == 16
     assert said["features"]["grey_against_ring"]["label"]["value"] == 1.0  # bright where positive
     assert said["features"]["area_mm2"]["label"]["n"] == 1  # one picture tells its spacing
