@@ -187,7 +187,8 @@ def _parse(path: Path, document: dict[str, Any]) -> tuple[Card, tuple[Weights, .
         weights = tuple(Weights(**entry) for entry in document.pop("weights"))
         points = tuple(_point(entry) for entry in document.pop("operating_points"))
         architecture = document.pop("architecture")
-        architecture["classifier_widths"] = tuple(architecture["classifier_widths"])
+        for name in ("classifier_widths", "outline_widths"):
+            architecture[name] = tuple(architecture.get(name, ()))
         card = Card(
             architecture=Architecture(**architecture),
             input=Spec(**document.pop("input")),

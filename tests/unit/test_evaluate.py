@@ -486,3 +486,18 @@ def test_a_tissue_box_outside_of_its_image_names_its_line(tmp_path: Path) -> Non
     away = replace(rows[1], region=(500, 500, 600, 600))
     with pytest.raises(TrainingError, match=r"index.csv:3: .*correct the tissue box"):
         evaluate(Predictor(bundle(tmp_path / "b"), "cpu"), [away])
+
+
+def test_the_area_where_a_node_is_drawn_leaves_empty_pictures_out() -> None:
+    """Two empty pictures are easy negatives; a patient counts by any picture that has a node."""
+    results = [
+        result("a", 1, 0.8, true_nodes=1),
+        result("b", 0, 0.9, true_nodes=2),
+        result("c", 0, 0.3, true_nodes=1),
+        result("c", 0, 0.1, true_nodes=0),
+        *(result(name, 0, 0.0, true_nodes=0) for name in "de"),
+    ]
+    said = report(results)["classification"]
+    assert said["auroc"]["value"] == 0.75
+    assert (said["with_node"]["n_labelled"], said["with_node"]["n_positive"]) == (3, 1)
+    assert said["with_node"]["auroc"]["value"] == 0.5

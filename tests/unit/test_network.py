@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 
 from model.architecture import PAPER_COUNT, PAPER_TEXT, Architecture
@@ -40,3 +42,30 @@ def test_focus_masks_the_rest_out() -> None:
         alone = network.classify(image, logits, focus)
         assert torch.equal(alone, network.classify(other, logits, focus))
         assert not torch.equal(alone, network.classify(image, logits))
+
+
+def test_the_outline_decides_where_the_network_has_a_row_for_it() -> None:
+    """The image is as its mean everywhere, so that only the outline differs."""
+    torch.manual_seed(0)
+    image, round_, ragged = (torch.zeros(1, 1, 64, 64) for _ in range(3))
+    round_[..., 16:48, 16:48] = 1
+    ragged[..., 16:48, 16:48] = 1
+    ragged[..., 20:24, 16:30] = 0
+    wide = replace(TINY, classifier_hidden=32)  # of four units every one may be silent
+    plain = AxNet(wide).eval()
+    outlined = AxNet(replace(wide, outline_widths=(4, 8))).eval()
+    with torch.inference_mode():
+        assert torch.equal(plain.classifier(image, round_), plain.classifier(image, ragged))
+        one, other = outlined.classifier(image, round_), outlined.classifier(image, ragged)
+    assert not torch.equal(one, other)
+
+
+def test_the_class_teaches_no_outline() -> None:
+    """Through the outline's row no gradient reaches the mask."""
+    torch.manual_seed(0)
+    network = AxNet(replace(TINY, outline_widths=(4, 8), classifier_hidden=32))
+    mask = torch.randn(2, 1, 64, 64, requires_grad=True)
+    network.classify(torch.zeros(2, 1, 64, 64), mask).sum().backward()
+    assert mask.grad is not None
+    assert not mask.grad.any()
+    assert any(p.grad is not None and p.grad.any() for p in network.classifier.outline.parameters())

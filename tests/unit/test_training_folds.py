@@ -366,7 +366,8 @@ def test_the_document_names_each_fold_s_patients_and_figures(run) -> None:
     assert over["values"] == figures
     assert over["mean"] == pytest.approx(np.mean(figures), abs=1e-4)
     assert set(document["over_folds"]) == {
-        "dice_mean", "dice_median", "iou_mean", "auroc", "detection", "left_empty",
+        "dice_mean", "dice_median", "iou_mean", "auroc", "auroc_with_node", "detection",
+        "left_empty",
     }  # fmt: skip
 
 
