@@ -152,7 +152,8 @@ class TrainConfig:
     initial_sha256: str = ""  # of that file
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
-    workers: int = 2  # processes that decode and prepare images; 0: none but this one
+    # processes that decode and prepare images, then threads that draw batches ahead; 0: none
+    workers: int = 2
     focus: float = 0.5  # probability that the classifier sees one of several nodes alone
     clip: float = 0.0  # greatest norm of the gradient, longer ones are shortened to it; 0: none
     patience: int = 0  # epochs without better weights after which the last stage ends; 0: never

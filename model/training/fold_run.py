@@ -158,7 +158,17 @@ def _fingerprint(config: TrainConfig, fold: Fold) -> str:
     """Tell runs apart whose weights or numbers differ."""
     settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in _HARMLESS}
     rows = {
-        name: [(row.patient, row.label, row.frame) for row in getattr(fold.split, name)]
+        name: [
+            (
+                row.patient,
+                row.label,
+                row.image.name,
+                row.frame,
+                row.mask and row.mask.name,
+                row.region,
+            )
+            for row in getattr(fold.split, name)
+        ]
         for name in PARTS
     }
     return hashlib.sha256(json.dumps([settings, rows]).encode()).hexdigest()[:16]

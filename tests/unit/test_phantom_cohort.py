@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from daemon import cli
+from daemon.commands.readers import read_region
 from dicom_io.frames import Image as DicomImage
 from model.errors import ModelError
 from model.training import phantom
@@ -69,6 +70,27 @@ def test_the_command_writes_a_cohort_as_dicom(tmp_path: Path) -> None:
     picture = phantom.generate(9, 0, "paper")
     assert row["image"] == "images/p00000-0.dcm"
     assert np.array_equal(picture.frame, DicomImage.open(tmp_path / row["image"]).frame(0))
+
+
+def test_the_command_draws_into_the_declared_region_of_dicom(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tissue, out = tmp_path / "tissue", tmp_path / "grafts"
+    words = ["--dicom", "--style", "birch", "--patients", "3", "--normals", "1"]
+    assert cli.main(["phantom", "--out", str(tissue), *words]) == 0
+    assert cli.main(["phantom", "--tissue", str(tissue), "--out", str(out), "--images", "2"]) == 0
+    rows = _rows(out)
+    assert f"{len(rows)} images in {out}" in capsys.readouterr().out
+
+    boxes = {row["patient"]: read_region(tissue / row["image"], None) for row in _rows(tissue)}
+    for row in rows:
+        x0, y0, x1, y1 = (int(row[f"tissue_{edge}"]) for edge in ("x0", "y0", "x1", "y1"))
+        assert (x0, y0, x1, y1) == boxes[row["patient"]]
+        with Image.open(out / row["mask"]) as mask:
+            drawn = np.asarray(mask) > 0
+        assert drawn.any()
+        drawn[y0:y1, x0:x1] = False
+        assert not drawn.any()
 
 
 def test_an_unwritable_folder_is_one_line(

@@ -151,6 +151,19 @@ def test_a_mask_outside_of_the_tissue(folder) -> None:
     assert (warning["check"], warning["lines"]) == ("mask_outside_tissue", [2])
 
 
+def test_a_patient_with_both_labels(folder) -> None:
+    _change(folder, 2, label=1)
+    _change(folder, 3, label=0, patient="p0")
+    _change(folder, 4, label="", patient="p0")
+    said: list[str] = []
+    _check(folder, said)
+    assert said == [
+        "warning: index.csv:2, 3, 4: rows of one patient have both labels, and any 1 makes the"
+        " patient positive: correct the label, or the patient"
+    ]
+    assert [found["check"] for found in _written(folder)["warnings"]] == ["patient_labels"]
+
+
 def test_labels_matter_where_the_class_is_trained(folder) -> None:
     for line in range(2, 42):
         _change(folder, line, label="")
