@@ -17,6 +17,12 @@ class Architecture:
     outline_widths: tuple[int, ...] = ()
     classifier_hidden: int = 32  # units of its first fully connected layer
 
+    def __post_init__(self) -> None:
+        """Refuse a classifier without convolutions, or of no width."""
+        widths = (*self.classifier_widths, *self.outline_widths)
+        if not self.classifier_widths or not all(isinstance(w, int) and w > 0 for w in widths):
+            raise ValueError("classifier_widths needs a width, and widths are whole and above 0")
+
     @property
     def label(self) -> str:
         """What reports and the command line call the network."""

@@ -149,6 +149,8 @@ def write(path: Path, card: Card, weights: Sequence[bytes]) -> Bundle:
         (path / name).write_bytes(data)
         entries.append({"file": name, "sha256": hashlib.sha256(data).hexdigest()})
     document = {"format_version": FORMAT_VERSION, **_plain(asdict(card)), "weights": entries}
+    if not card.architecture.outline_widths:
+        del document["architecture"]["outline_widths"]  # which AxNode 0.1 does not know
     (path / CARD_NAME).write_text(tomli_w.dumps(document), encoding="ascii")
     return Bundle.load(path)
 
@@ -187,8 +189,8 @@ def _parse(path: Path, document: dict[str, Any]) -> tuple[Card, tuple[Weights, .
         weights = tuple(Weights(**entry) for entry in document.pop("weights"))
         points = tuple(_point(entry) for entry in document.pop("operating_points"))
         architecture = document.pop("architecture")
-        for name in ("classifier_widths", "outline_widths"):
-            architecture[name] = tuple(architecture.get(name, ()))
+        architecture["classifier_widths"] = tuple(architecture["classifier_widths"])
+        architecture["outline_widths"] = tuple(architecture.get("outline_widths", ()))
         card = Card(
             architecture=Architecture(**architecture),
             input=Spec(**document.pop("input")),
@@ -198,7 +200,7 @@ def _parse(path: Path, document: dict[str, Any]) -> tuple[Card, tuple[Weights, .
             **document,
         )
         _check(path, card, weights)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path / CARD_NAME}: missing, unknown or mistyped: {error}") from error
     return card, weights
 

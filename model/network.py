@@ -1,7 +1,7 @@
 """The two-stage network of the paper: DeepLabV3+ finds the node, a small CNN reads it.
 
-The CNN sees image x sigmoid(mask): the soft mask keeps the second stage differentiable, so that
-both stages train together.
+The CNN sees image x sigmoid(mask), and the outline where it has a row for it: the soft mask keeps
+the second stage differentiable, so that both stages train together.
 """
 
 import warnings

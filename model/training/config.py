@@ -147,8 +147,10 @@ class TrainConfig:
     """Everything that decides a run; the defaults are the paper's where it says."""
 
     seed: int = 0
-    initial: Literal["random", "efficientnet-lite0", "file"] = "random"
-    initial_file: str = ""  # safetensors: a bundle's weights, or an encoder's under its own names
+    initial: Literal["random", "efficientnet-lite0", "file", "first-stage"] = "random"
+    # safetensors: a bundle's weights (of which first-stage leaves the classifier out), or an
+    # encoder's under its own names
+    initial_file: str = ""
     initial_sha256: str = ""  # of that file
     precision: Literal["float32", "bfloat16"] = "float32"
     threads: int = 0  # CPU threads of torch; 0: torch's own choice
@@ -201,7 +203,10 @@ def _record(kind: type[T], document: Mapping[str, Any], where: str) -> T:
         choices = get_args(get_type_hints(kind)[key])
         if isinstance(values[key], str) and choices and values[key] not in choices:
             raise TrainingError(f"{where}: {key} must be one of {', '.join(choices)}")
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise TrainingError(f"{where}: {error}") from error
 
 
 def _value(default: Any, value: Any, where: str) -> Any:

@@ -142,8 +142,8 @@ def _stored(task: Task, fold: Fold) -> Outcome | None:
         ) from error
     if of != _fingerprint(task.config, fold):
         raise TrainingError(
-            f"{task.out} was trained on other patients or with other settings: give those back, or"
-            " name another --out"
+            f"{task.out} was trained on other patients, with other settings or by another AxNode:"
+            " give those back, or name another --out"
         )
     bundle = Bundle.load(task.out / "bundle")
     if bundle.digest != digest:
@@ -155,7 +155,7 @@ def _stored(task: Task, fold: Fold) -> Outcome | None:
 
 
 def _fingerprint(config: TrainConfig, fold: Fold) -> str:
-    """Tell runs apart whose weights or numbers differ."""
+    """Tell runs apart by settings and by the index, not by what the files hold."""
     settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in _HARMLESS}
     rows = {
         name: [

@@ -11,14 +11,13 @@ from model.errors import TrainingError
 from model.tissue import grey_without_overlay
 from model.training.data import PICTURES, Readers, largest_box
 from model.training.graft import features_of, graft
-from model.training.index import Row, read_index
+from model.training.index import BOX_COLUMNS, Row, read_index
 from model.training.phantom_records import Features
 
-_BOX = ("tissue_x0", "tissue_y0", "tissue_x1", "tissue_y1")
 _KEPT = ("split", "fold")  # columns that say where a patient belongs
 COLUMNS = (
     *("image", "mask", "label", "patient", *_KEPT),
-    *_BOX,
+    *BOX_COLUMNS,
     *("size", "shape", "cmd", "flow", "nodes", "style"),
 )
 
@@ -106,7 +105,7 @@ def _write_picture(
         "patient": row.patient,
         "split": row.part or "",
         "fold": row.fold or "",
-        **{name: str(edge) for name, edge in zip(_BOX, box, strict=True)},
+        **{name: str(edge) for name, edge in zip(BOX_COLUMNS, box, strict=True)},
         "nodes": str(len(made.nodes)),
         "style": "grafted",
         **truth[1].row(),

@@ -10,7 +10,7 @@ from model.errors import TrainingError
 from model.preprocess import Box
 
 _REQUIRED = ("image", "mask", "label", "patient")
-_BOX = ("tissue_x0", "tissue_y0", "tissue_x1", "tissue_y1")
+BOX_COLUMNS = ("tissue_x0", "tissue_y0", "tissue_x1", "tissue_y1")
 _SHARES = (0.8, 0.1, 0.1)  # the paper's 8:1:1
 PARTS = ("train", "validation", "test")
 
@@ -152,7 +152,7 @@ def _part(text: str, where: str) -> str | None:
 
 
 def _region(entry: Mapping[str, str], where: str) -> Box | None:
-    values = [entry.get(name) or "" for name in _BOX]
+    values = [entry.get(name) or "" for name in BOX_COLUMNS]
     if not all(values):
         return None
     try:

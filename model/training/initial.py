@@ -1,7 +1,6 @@
 """Where weights start: a pinned package or a file of one's own, both hashed; never a download."""
 
 import hashlib
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,8 +19,8 @@ _ENCODER = "timm-tf_efficientnet_lite0"
 _SEGMENTER = "segmenter."
 
 
-def load(network: AxNet, config: TrainConfig) -> str:
-    """Fill a network as `initial` says; a line for people on what was filled.
+def load(network: AxNet, config: TrainConfig) -> None:
+    """Fill a network as `initial` says.
 
     Raises
     ------
@@ -30,20 +29,19 @@ def load(network: AxNet, config: TrainConfig) -> str:
     """
     if config.initial == "efficientnet-lite0":
         load_lite0(network, config.architecture.encoder)
-        return "the encoder starts from ImageNet, everything else at random"
-    if config.initial == "file":
-        return load_file(network, Path(config.initial_file), config.initial_sha256)
-    if config.initial_file or config.initial_sha256:
-        raise TrainingError('initial_file needs initial = "file"')
-    return "all weights start at random"
+    elif config.initial != "random":
+        whole = config.initial == "file"
+        load_file(network, Path(config.initial_file), config.initial_sha256, whole=whole)
+    elif config.initial_file or config.initial_sha256:
+        raise TrainingError('initial_file needs initial = "file" or "first-stage"')
 
 
-def load_file(network: AxNet, path: Path, sha256: str) -> str:
-    """Fill the network, its first stage or its encoder from a safetensors file; say which.
+def load_file(network: AxNet, path: Path, sha256: str, *, whole: bool = True) -> None:
+    """Fill the network, its first stage or its encoder from a safetensors file.
 
-    The file holds all tensors of a bundle's weights, of which those of another classifier are left
-    where they are, or the encoder's under its own names. A stem of three colours is summed to one
-    grey.
+    The file holds either all tensors of a bundle's weights, or those of the encoder under its own
+    names. A stem of three colours is summed to one grey. Not `whole`: the classifier, which may be
+    another one, is left as it is.
 
     Raises
     ------
@@ -64,31 +62,22 @@ def load_file(network: AxNet, path: Path, sha256: str) -> str:
         tensors = from_safetensors(data)
     except SafetensorError as error:
         raise TrainingError(f"{path} is not a safetensors file: convert it first") from error
-    module, filled = _part(network, tensors)
+    module: nn.Module = network.encoder
+    if any(name.startswith(_SEGMENTER) for name in tensors):
+        module = network if whole else network.segmenter
     if module is network.segmenter:
         start = len(_SEGMENTER)
         tensors = {k[start:]: v for k, v in tensors.items() if k.startswith(_SEGMENTER)}
     target = module.state_dict()
     if tensors.keys() != target.keys():
         odd = sorted(tensors.keys() ^ target.keys())[0]
-        raise TrainingError(f"{path} holds another network: {odd} is in one of them only")
+        raise TrainingError(
+            f"{path} holds another network: {odd} is in one of them only; where the classifier"
+            ' alone is another, set initial = "first-stage"'
+        )
     module.load_state_dict(
         {name: _fit(tensor, target[name], path.name) for name, tensor in tensors.items()}
     )
-    return f"{filled} starts from {path.name}"
-
-
-def _part(network: AxNet, tensors: Mapping[str, Tensor]) -> tuple[nn.Module, str]:
-    """Find the part of the network that a file is for, by the names and shapes in it."""
-    if not any(name.startswith(_SEGMENTER) for name in tensors):
-        return network.encoder, "the encoder"
-    here, there = (
-        {name: part.shape for name, part in parts.items() if not name.startswith(_SEGMENTER)}
-        for parts in (network.state_dict(), tensors)
-    )
-    if here == there:
-        return network, "the whole network"
-    return network.segmenter, "the first stage alone, the classifier being another,"
 
 
 def load_lite0(network: AxNet, encoder: str) -> None:

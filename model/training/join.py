@@ -12,14 +12,23 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import TrainingError
 from model.training.index import Row, read_index
 
 
-def join(folders: Sequence[Path], out: Path, same: Mapping[str, str] | None = None) -> int:
-    """Copy datasets into one folder with one index; return its number of rows.
+@dataclass(frozen=True)
+class Joined:
+    """What was joined."""
+
+    images: int
+    shared: int  # patients that stand in more than one of the datasets
+
+
+def join(folders: Sequence[Path], out: Path, same: Mapping[str, str] | None = None) -> Joined:
+    """Copy datasets into one folder with one index.
 
     Parameters
     ----------
@@ -34,7 +43,7 @@ def join(folders: Sequence[Path], out: Path, same: Mapping[str, str] | None = No
     ------
     TrainingError
         A dataset cannot be read, two folders have one name, `out` exists, or `same` names a patient
-        that no row has.
+        that no row has. Nothing is left in `out` then.
     """
     same = same or {}
     if len({folder.name for folder in folders}) < len(folders):
@@ -53,15 +62,23 @@ def join(folders: Sequence[Path], out: Path, same: Mapping[str, str] | None = No
             writer.writeheader()
             writer.writerows(rows)
     except OSError as error:
+        shutil.rmtree(out, ignore_errors=True)
         raise TrainingError(f"{error.filename}: {error.strerror}") from error
-    return len(rows)
+    return Joined(len(rows), _shared(rows))
+
+
+def _shared(rows: Sequence[Mapping[str, str]]) -> int:
+    """Count patients that stand in more than one dataset."""
+    pairs = {(row["patient"], row["dataset"]) for row in rows}
+    return sum(times > 1 for times in Counter(name for name, _ in pairs).values())
 
 
 def _check_names(same: Mapping[str, str], known: Collection[str]) -> None:
     """Refuse renamings that would leave two names of one patient apart."""
     for name, other in same.items():
-        if name not in known:
-            raise TrainingError(f"--same {name}={other}: no row has the patient {name}")
+        for patient in (name, other):
+            if patient not in known:
+                raise TrainingError(f"--same {name}={other}: no row has the patient {patient}")
         if other in same:
             raise TrainingError(f"--same {name}={other}: {other} is renamed itself, name its end")
 
@@ -95,12 +112,6 @@ def _copy(path: Path, folder: Path, out: Path) -> str:
     return name.as_posix()
 
 
-def shared(folders: Sequence[Path]) -> int:
-    """Count patients that stand in more than one dataset."""
-    found = Counter(name for folder in folders for name in {r.patient for r in read_index(folder)})
-    return sum(times > 1 for times in found.values())
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Join what the command line names."""
     parser = argparse.ArgumentParser(prog="python -m model.training.join", description=__doc__)
@@ -116,11 +127,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if wrong := [pair for pair in args.same if "=" not in pair]:
         parser.error(f"--same {wrong[0]}: write NAME=OTHER")
-    same = dict(pair.split("=", 1) for pair in args.same)
+    pairs = [tuple(pair.split("=", 1)) for pair in args.same]
+    same = dict(pairs)
+    if len(same) < len(set(pairs)):
+        parser.error("--same gives one name two others: name the one they all end in")
     try:
-        count = join(args.folders, args.out, same)
-        print(f"{count} images in {args.out}")
-        print(f"{shared(args.folders)} patients stand in more than one of the datasets")
+        joined = join(args.folders, args.out, same)
+        print(f"{joined.images} images in {args.out}")
+        print(f"{joined.shared} patients stand in more than one of the datasets")
     except TrainingError as error:
         print(error, file=sys.stderr)
         return 2

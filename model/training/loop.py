@@ -64,7 +64,7 @@ class Trainer:
         self.device = self.team.device
         self.network = AxNet(config.architecture)
         if not (out / checkpoint.NAME).exists():  # a checkpoint holds more than they
-            self._say(initial.load(self.network, config))
+            initial.load(self.network, config)
         self.team.synchronise(self.network)
         self.network.to(self.device).to(memory_format=torch.channels_last)
         self.optimiser = Adam(self.network.parameters(), lr=config.stages[0].learning_rate)
@@ -257,13 +257,15 @@ class Trainer:
         Raises
         ------
         TrainingError
-            The checkpoint is of another seed or of other images.
+            The checkpoint is of another seed, of other images or began with other weights.
         """
         what = [self.config.seed, cache.patients, cache.labels.tolist()]
+        if self.config.initial != "random":
+            what += [self.config.initial, self.config.initial_sha256]
         origin = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
         if self.progress.origin not in ("", origin):
             raise TrainingError(
-                f"{self.out} holds a run on other images or with another seed:"
+                f"{self.out} holds a run on other images, with another seed or from other weights:"
                 " give those back, or name another --out"
             )
         self.progress = replace(self.progress, origin=origin)

@@ -1,5 +1,7 @@
 """A whole training run: dataset in, verified bundle and metrics out."""
 
+import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,6 +62,8 @@ def _hold_out(data: Path, task: Task, resume: bool) -> Bundle | None:
             workers=task.config.workers,
             say=task.say,
         )
+        if team.first:
+            _write_parts(task.out / "split.csv", split)
         task.say(_counts(split))
         if resume and not (task.out / checkpoint.NAME).exists():
             task.say(f"no checkpoint in {task.out}: starting from the beginning")
@@ -100,6 +104,15 @@ def _caches(task: Task, split: Split) -> tuple[Cache, Cache]:
         both()
     task.team.wait()
     return both()
+
+
+def _write_parts(path: Path, split: Split) -> None:
+    """Say who is in which part: a later run on some of the same patients must know."""
+    parts = {row.patient: name for name, rows in vars(split).items() for row in rows}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([("patient", "split"), *sorted(parts.items())])
+    checkpoint.write_whole(path, text.getvalue().encode())
 
 
 def _counts(split: Split) -> str:

@@ -154,11 +154,11 @@ def _calibration(everyone: Sequence[PatientResult]) -> dict[str, Any]:
 
 
 def _with_node(results: Sequence[ImageResult], aggregation: str) -> dict[str, Any]:
-    """AUROC of the patients in whom a node is drawn.
+    """AUROC of the patients with a labelled picture in which a node is drawn.
 
-    In breast images these are malignant against benign: a normal picture is no hard negative.
+    In a dataset of breast lesions these are malignant against benign, without the normal pictures.
     """
-    having = {r.patient for r in results if r.true_nodes}
+    having = {r.patient for r in results if r.true_nodes and r.label is not None}
     scores, labels = arrays(patients([r for r in results if r.patient in having], aggregation))
     positive = int((labels == 1).sum())
     return {"n_labelled": len(labels), "n_positive": positive, "auroc": auroc(scores, labels)}

@@ -25,6 +25,12 @@ def test_what_is_written_is_read(tmp_path) -> None:
     assert Bundle.load(tmp_path / "b").card == written
 
 
+def test_a_card_without_a_row_for_the_outline_is_as_it_was(tmp_path) -> None:
+    bundle(tmp_path)
+    assert "outline_widths" not in (tmp_path / CARD_NAME).read_text()
+    assert Bundle.load(tmp_path).card.architecture.outline_widths == ()
+
+
 def test_the_digest_is_of_the_card_s_bytes(tmp_path) -> None:
     made = bundle(tmp_path)
     assert hashlib.sha256((tmp_path / CARD_NAME).read_bytes()).hexdigest() == made.digest
@@ -94,6 +100,11 @@ def test_weights_that_are_no_safetensors(tmp_path, data) -> None:
         ('aggregation = "max"', 'aggregation = "sum"', "aggregation"),
         ("threshold = 0.5\nsens", "threshold = 1.5\nsens", "threshold"),
         ("width = 64", "width = 65", "multiple of 16"),
+        (
+            "classifier_widths = [",
+            "outline_widths = [\n    0,\n]\nclassifier_widths = [",
+            "above 0",
+        ),
         ('resize = "stretch"', 'resize = "crop"', "resize"),
         (f'file = "{WEIGHTS}"', f'file = "../{WEIGHTS}"', "outside of the bundle"),
     ],

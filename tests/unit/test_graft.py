@@ -127,7 +127,7 @@ def test_pictures_that_nobody_outlined_are_passed_over(tmp_path: Path) -> None:
 
 def test_joined_datasets_keep_their_columns_and_share_patients(tmp_path: Path) -> None:
     one, two = folder(tmp_path / "one"), folder(tmp_path / "two", split="test")
-    assert join.join([one, two], tmp_path / "j", same={"b": "a"}) == 4
+    assert join.join([one, two], tmp_path / "j", same={"b": "a"}) == join.Joined(4, 1)
     found = rows(tmp_path / "j")
     assert {row["patient"] for row in found} == {"a"}
     assert [row["dataset"] for row in found] == ["one", "one", "two", "two"]
@@ -148,8 +148,12 @@ def test_the_command_says_what_cannot_be_joined(tmp_path: Path, capsys) -> None:
     with pytest.raises(TrainingError, match=r"index\.csv"):
         join.join([tmp_path / "x"], tmp_path / "k")
     assert not (tmp_path / "k").exists()
-    assert join.main([str(one), "--out", str(tmp_path / "j"), "--same", "x=b"]) == 2
-    assert "no row has the patient x" in capsys.readouterr().err
+    for pair in ("x=b", "b=x"):
+        assert join.main([str(one), "--out", str(tmp_path / "j"), "--same", pair]) == 2
+        assert "no row has the patient x" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        join.main([str(one), "--out", str(tmp_path / "j"), "--same", "a=b", "--same", "a=a"])
+    assert "one name two others" in capsys.readouterr().err
     chain = ("--same", "a=b", "--same", "b=c")
     assert join.main([str(one), "--out", str(tmp_path / "j"), *chain]) == 2
     assert "renamed itself" in capsys.readouterr().err
@@ -157,6 +161,14 @@ def test_the_command_says_what_cannot_be_joined(tmp_path: Path, capsys) -> None:
         join.main([str(one), "--out", str(tmp_path / "j"), "--same", "a"])
     assert join.main([str(one), "--out", str(tmp_path / "j"), "--same", "a=b"]) == 0
     assert "0 patients stand in more than one" in capsys.readouterr().out
+
+
+def test_a_join_that_fails_leaves_nothing(tmp_path: Path, capsys) -> None:
+    one = folder(tmp_path / "one")
+    (one / "masks" / "b.png").unlink()
+    assert join.main([str(one), "--out", str(tmp_path / "j")]) == 2
+    assert "No such file" in capsys.readouterr().err
+    assert not (tmp_path / "j").exists()
 
 
 def test_a_row_that_leaves_its_mask_off_is_joined(tmp_path: Path) -> None:

@@ -61,6 +61,15 @@ def test_an_ensemble_averages_its_members(tmp_path) -> None:
     assert scores[2] == pytest.approx((scores[0] + scores[1]) / 2, abs=1e-5)
 
 
+def test_a_bundle_with_a_row_for_the_outline_is_read(tmp_path) -> None:
+    outlined = replace(TINY, outline_widths=(4, 8))
+    made = write(tmp_path, card(architecture=outlined), [weights(outlined)])
+    Predictor(made, "cpu").self_test()
+    plain = write(tmp_path / "plain", card(), [weights(outlined)])
+    with pytest.raises(BundleError, match="does not fit"):
+        Predictor(plain, "cpu")
+
+
 def test_no_frames_give_no_answers(tmp_path) -> None:
     assert Predictor(bundle(tmp_path), "cpu").predict([]) == []
 

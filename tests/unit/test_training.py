@@ -1,5 +1,6 @@
 import csv
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -225,10 +226,11 @@ def test_the_default_configuration_is_the_paper_s() -> None:
     assert (default.loss.dice, default.loss.pixel, default.loss.classification) == (1.0, 0.0, 1.0)
 
 
-def test_the_shipped_configuration_is_valid() -> None:
-    from pathlib import Path
+CONFIGS = sorted((Path(config.__file__).parent / "configs").glob("*.toml"))
 
-    path = Path(config.__file__).parent / "configs" / "demonstration.toml"
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_shipped_configuration_is_valid_and_promises_nothing(path: Path) -> None:
     assert config.load(path).about.demonstration
 
 
@@ -240,6 +242,8 @@ def test_the_shipped_configuration_is_valid() -> None:
         ("[loss]\ndice = true", "loss: dice must be float"),
         ("[[stages]]\nepoch = 1", "stages: unknown key 'epoch'"),
         ("loss = 3", "loss must be dict"),
+        ("[architecture]\nclassifier_widths = []", "architecture: classifier_widths needs a width"),
+        ("[architecture]\noutline_widths = [2.5]", "widths are whole"),
         ("x", "is not TOML"),
     ],
 )
@@ -282,6 +286,10 @@ def test_a_run_learns_and_leaves_a_bundle_that_serves(tmp_path) -> None:
     assert Bundle.load(tmp_path / "o" / "bundle").digest == made.digest
     assert made.card.metrics["test"]["n_images"] == 4
     assert made.card.training["images"] == {"train": 32, "validation": 4, "test": 4}
+    with (tmp_path / "o" / "split.csv").open() as file:
+        parts = {row["patient"]: row["split"] for row in csv.DictReader(file)}
+    again = index.split_by_patient(index.read_index(data), settings.seed)
+    assert parts == {row.patient: name for name, rows in vars(again).items() for row in rows}
     Predictor(made, "cpu").self_test()
     assert "epoch 6/6" in "\n".join(said)
 

@@ -436,9 +436,9 @@ def test_a_finished_run_trains_nothing_again_and_can_get_its_ensemble_later(
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"seed": 1}, "other patients or with other settings"),
-        ({"focus": 0.1}, "other patients or with other settings"),
-        ({"folds": Folds(count=4)}, "other patients or with other settings"),
+        ({"seed": 1}, "other patients, with other settings"),
+        ({"focus": 0.1}, "other patients, with other settings"),
+        ({"folds": Folds(count=4)}, "other patients, with other settings"),
         ({"folds": Folds()}, "a run with folds"),
     ],
 )
@@ -448,6 +448,18 @@ def test_a_run_does_not_go_on_as_another(run, data, tmp_path, changes, says) -> 
         train(
             data, tmp_path / "o", dataclasses.replace(SETTINGS, **changes), resume=True, say=Ear()
         )
+
+
+def test_a_run_does_not_go_on_without_its_masks(run, data, tmp_path) -> None:
+    """The rows are the same but for one mask, which is nobody's now."""
+    shutil.copytree(data, tmp_path / "d")
+    index_csv = tmp_path / "d" / "index.csv"
+    lines = index_csv.read_text().splitlines()
+    image, _, *rest = lines[1].split(",")
+    index_csv.write_text("\n".join([lines[0], ",".join([image, "", *rest]), *lines[2:]]) + "\n")
+    shutil.copytree(run[0], tmp_path / "o")
+    with pytest.raises(TrainingError, match="other patients, with other settings"):
+        train(tmp_path / "d", tmp_path / "o", SETTINGS, resume=True, say=Ear())
 
 
 def test_a_fold_that_was_changed_is_refused(run, data, tmp_path) -> None:

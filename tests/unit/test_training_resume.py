@@ -178,8 +178,9 @@ def test_a_run_does_not_go_on_with_other_images_or_another_seed(tmp_path) -> Non
     with pytest.raises(Crash):
         _run(tmp_path, last=2)
     other = dataclasses.replace(SETTINGS, seed=1)
-    with pytest.raises(TrainingError, match="other images or with another seed"):
-        _run(tmp_path, resume=True, settings=other)
+    for wrong in (other, dataclasses.replace(SETTINGS, initial="file", initial_sha256="0" * 64)):
+        with pytest.raises(TrainingError, match="other images, with another seed or from other w"):
+            _run(tmp_path, resume=True, settings=wrong)
     trainer = quiet(SETTINGS, tmp_path)
     trainer.resume()
     with pytest.raises(TrainingError, match="other images"):
