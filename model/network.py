@@ -17,7 +17,7 @@ from model.architecture import Architecture
 class NodeClassifier(nn.Module):
     """Convolutions, global pooling, two fully connected layers: one logit per masked image.
 
-    With `outline_widths`, a second row of convolutions sees the soft mask alone: in the masked
+    With `outline_widths`, a second row of convolutions sees the mask alone: in the masked
     image speckle drowns the outline, and the shape of a node is never learned from it.
     """
 
@@ -37,8 +37,9 @@ class NodeClassifier(nn.Module):
         """Logits (N,) of images (N, 1, H, W) under soft masks (N, 1, H, W), 0 to 1."""
         pooled = [_pooled(self.features(image * soft))]
         if self.outline is not None:
-            # detached: what outline a node has is for the drawn masks to teach, not for its class
-            shape = functional.avg_pool2d(soft.detach(), 2)
+            # cut at one half: how sure the first stage is tells of the scanner, not of the shape;
+            # no gradient passes: what outline a node has is for the drawn masks to teach
+            shape = functional.avg_pool2d((soft.detach() >= 0.5).to(soft.dtype), 2)
             pooled.append(_pooled(self.outline(2 * shape - 1)))
         logits: Tensor = self.head(torch.cat(pooled, dim=1))
         return logits.squeeze(1)

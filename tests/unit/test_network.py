@@ -60,6 +60,17 @@ def test_the_outline_decides_where_the_network_has_a_row_for_it() -> None:
     assert not torch.equal(one, other)
 
 
+def test_the_outline_is_not_how_sure_the_mask_is() -> None:
+    """On an even image of zeros nothing but the outline could tell two masks apart."""
+    torch.manual_seed(0)
+    network = AxNet(replace(TINY, outline_widths=(4, 8), classifier_hidden=32)).eval()
+    image, sure = torch.zeros(1, 1, 64, 64), torch.full((1, 1, 64, 64), 0.01)
+    doubtful = sure.clone()
+    sure[..., 16:48, 16:48], doubtful[..., 16:48, 16:48] = 0.99, 0.6
+    with torch.inference_mode():
+        assert torch.equal(network.classifier(image, sure), network.classifier(image, doubtful))
+
+
 def test_the_class_teaches_no_outline() -> None:
     """Through the outline's row no gradient reaches the mask."""
     torch.manual_seed(0)
