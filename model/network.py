@@ -39,7 +39,7 @@ class NodeClassifier(nn.Module):
         if self.outline is not None:
             # cut at one half: how sure the first stage is tells of the scanner, not of the shape;
             # no gradient passes: what outline a node has is for the drawn masks to teach
-            shape = functional.avg_pool2d((soft.detach() >= 0.5).to(soft.dtype), 2)
+            shape = functional.avg_pool2d((soft >= 0.5).to(soft.dtype), 2)
             pooled.append(_pooled(self.outline(2 * shape - 1)))
         logits: Tensor = self.head(torch.cat(pooled, dim=1))
         return logits.squeeze(1)

@@ -64,3 +64,9 @@ def test_what_is_seen_where_there_is_nothing_is_dropped(tmp_path) -> None:
     doubtful = ([(SPECK, 0.82)], NOTHING)
     found = chosen(tmp_path, [([(NODE, 0.99)], NODE), doubtful, doubtful])
     assert found.min_peak == 0.85
+
+
+def test_a_node_outlined_badly_is_better_than_a_node_missed(tmp_path) -> None:
+    true, found = disk((48, 48), 6), disk((48, 48), 8)
+    kept = chosen(tmp_path, [([(NODE, 0.99), (found, 0.7)], NODE | true)])
+    assert kept.min_peak == 0.6
