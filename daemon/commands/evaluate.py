@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from daemon.commands.readers import is_picture, open_panels, readers
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -14,9 +16,6 @@ if TYPE_CHECKING:
     from model.runtime import Predictor
     from model.training.evaluation import Look
     from model.training.index import Row
-
-_PICTURES = (".png", ".jpg", ".jpeg")
-_CINE_FRAMES = 30  # `study.cine_frames` as it is by default: which frame decides on the panels
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +39,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate; BundleError and TrainingError say what is wrong with bundle and dataset."""
-    from daemon.commands.readers import readers
     from model.training.assess import assess
 
     assess(
@@ -65,7 +63,7 @@ def look(predictor: "Predictor", row: "Row", frame: "NDArray[np.uint8]") -> "Loo
     from model.errors import TrainingError
     from model.training.evaluation import look_at_picture
 
-    if row.region is not None or row.image.suffix.lower() in _PICTURES:
+    if row.region is not None or is_picture(row.image):
         return look_at_picture(predictor, row, frame)
     try:
         return _look_as_service(predictor, row.image, (row.frame or 1) - 1)
@@ -76,15 +74,10 @@ def look(predictor: "Predictor", row: "Row", frame: "NDArray[np.uint8]") -> "Loo
 def _look_as_service(predictor: "Predictor", path: Path, index: int) -> "Look":
     """Read the frame at `index` (from 0) by the code of the service: panels, colour, network."""
     from daemon.frame_reader import read_frames
-    from daemon.panels import find_panels
-    from daemon.pipeline import evenly
     from dicom_io.findings import Reason
-    from dicom_io.frames import Image
     from model.training.evaluation import Look
 
-    image = Image.open(path)
-    analysed = evenly(image.frame_count, _CINE_FRAMES)
-    panels = find_panels(image, analysed[len(analysed) // 2])
+    image, panels = open_panels(path)
     if isinstance(panels, Reason):
         return Look((), (), refused=panels.value)
     spec = predictor.bundle.card.input

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from daemon.panels import Panel
+    from dicom_io.findings import Reason
     from dicom_io.frames import Image
     from model.preprocess import Box
     from model.training.data import Readers
@@ -31,7 +35,7 @@ def read_image(path: Path, frame: int | None) -> "NDArray[np.uint8]":
     from dicom_io.errors import FrameError
     from model.training.data import read_picture
 
-    if _is_picture(path):
+    if is_picture(path):
         return read_picture(path, frame)
     try:
         return _open(path).frame((frame or 1) - 1)
@@ -46,9 +50,9 @@ def read_mask(path: Path, frame: int | None, image: Path | None = None) -> "NDAr
     from model.errors import TrainingError
     from model.training import data
 
-    if _is_picture(path):
+    if is_picture(path):
         return data.read_mask(path, frame)
-    if image is None or _is_picture(image):
+    if image is None or is_picture(image):
         raise TrainingError(f"{path.name} is no picture: a DICOM SEG needs a DICOM image")
     try:
         return union(path, _open(image).sop_instance_uid, frame or 1)
@@ -61,26 +65,33 @@ def read_region(path: Path, frame: int | None) -> "Box | None":
 
     None for a picture, and for an image that the daemon would not read.
     """
-    from daemon.panels import find_panels
-    from daemon.pipeline import evenly
-    from dicom_io.errors import FrameError
     from dicom_io.findings import Reason
 
-    if _is_picture(path):
+    if is_picture(path):
         return None
-    image = _open(path)
-    indices = evenly(image.frame_count, _CINE_FRAMES)
-    try:
-        panels = find_panels(image, indices[len(indices) // 2])
-    except FrameError as error:
-        raise _unusable(path, error) from error
+    _, panels = open_panels(path)
     if isinstance(panels, Reason):
         return None
     return max((panel.box for panel in panels), key=lambda b: (b[2] - b[0]) * (b[3] - b[1]))
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture; anything else is taken for DICOM."""
     return path.suffix.lower() in _PICTURES
+
+
+def open_panels(path: Path) -> "tuple[Image, Sequence[Panel] | Reason]":
+    """Open a DICOM image and find its panels on the frame by which the service does."""
+    from daemon.panels import find_panels
+    from daemon.pipeline import evenly
+    from dicom_io.errors import FrameError
+
+    image = _open(path)
+    indices = evenly(image.frame_count, _CINE_FRAMES)
+    try:
+        return image, find_panels(image, indices[len(indices) // 2])
+    except FrameError as error:
+        raise _unusable(path, error) from error
 
 
 def _open(path: Path) -> "Image":

@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import sample_dicoms
+from daemon.commands.evaluate import look
+from daemon.commands.readers import readers
+from model.bundle_file import SHIPPED, Bundle
 from model.nodes import PredictedNode
 from model.runtime import Predictor
 from model.training import probes
@@ -14,6 +18,8 @@ from model.training.data import PICTURES
 from model.training.evaluation import Look, evaluate
 from model.training.index import Row, read_index
 from tests.builders_net import bundle, dataset
+
+SAMPLES = Path(sample_dicoms.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +106,17 @@ def test_without_a_mask_what_was_found_is_measured_and_nothing_painted(
     assert said["appearance"]["masks"]["found"]["n_nodes"] == 4
     assert said["shortcuts"]["blanked"]["n_images"] == 0
     assert said["shortcuts"]["calipers"]["median_shift"] is None
+
+
+def test_what_is_painted_into_a_dicom_frame_reaches_the_network() -> None:
+    """The service reads files itself; a probe must not."""
+    image = SAMPLES / "1-benign-stills-1.dcm"
+    mask = SAMPLES / "truth/1-benign-stills-1-01.png"
+    row = Row(image=image, frame=None, mask=mask, label=0, patient="p", region=None)
+    shipped = Predictor(Bundle.load(SHIPPED), "cpu")
+    results = evaluate(shipped, [row], readers(), look=look)
+    asked = probes.probe(shipped, [row], results, readers(), look)
+    assert results[0].found_nodes == 1
+    assert asked.blanked[0].found_nodes == 0
+    assert len(asked.shifts) == 1
+    assert asked.shifts[0] > 0
