@@ -80,9 +80,8 @@ class Stage:
     learning_rate: float = 1e-4
     schedule: Literal["constant", "cosine"] = "constant"
     share: float = 1.0  # of the training images, drawn anew each epoch
-    # parts of the encoder that stay as they are, by the start of their parameters' names: the first
-    # blocks work at full resolution and cost most, and need training least
-    frozen: tuple[str, ...] = ()
+    # "class": the masks stay as they are, and only what reads them is trained
+    trains: Literal["all", "class"] = "all"
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from model.training.phantom_features import PRESETS, draw
-from model.training.phantom_node import Node, draw_node, inner, moved
+from model.training.phantom_node import Node, draw_node, inner, moved, plainer
 from model.training.phantom_records import Features, Field, Mask
 from model.training.phantom_shapes import inside
 from model.training.phantom_texture import lookup
+from model.training.phantom_visible import LEAST_MM, TRIES, detectability
 
 _PROBE_MM = (34.0, 50.0)  # width of what linear probes show
 _RANGE_DB = (56.0, 90.0)  # between black and white
 _LEAST_GREY = 0.12  # darker places are shadows: nobody would see a node there
-_TRIES = 24  # to find room for one
+_PLACES = 24  # tried, to find room for one
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _find_room(
     height, width = picture.grey.shape
     extent = width * picture.mm, height * picture.mm
     smooth = ndimage.uniform_filter(picture.grey, max(round(3 / picture.mm), 3))
-    for _ in range(_TRIES):
+    for _ in range(_PLACES):
         node = draw_node(features, (0.8 * extent[0], 0.45 * extent[1]), rng)
         half_x, half_z = node.outline.reach
         free = extent[0] / 2 - half_x - 0.5
@@ -118,25 +119,32 @@ def _find_room(
 
 
 def _draw(picture: _Picture, node: Node, rng: np.random.Generator) -> None:
-    """Draw a node over the tissue, in place."""
+    """Draw a node over the tissue, in place, as plainly as it takes to be seen."""
     grey, mm = picture.grey, picture.mm
+    x, z = np.broadcast_arrays(picture.x, picture.z)
     rho, u, v = node.outline.radius(picture.x, picture.z)
     distance = node.outline.distance(rho, u, v)
     away = tuple(int(n) for n in rng.integers(0, grey.shape))
-    strands = _elsewhere(grey - ndimage.gaussian_filter(grey, 1.5 / mm), away)
+    strands = _elsewhere(grey - _smooth(grey, 1.5 / mm), away)
+    strands *= np.float32(rng.uniform(0.3, 1.1))
     speckle = _speckle(grey, mm, rng)
     ring = (rho > 1.05) & (rho < 1.6)
     around = np.float32(0.5 * np.median(grey[ring])) if ring.any() else np.float32(0.1)
-    level = around + np.float32(0.5) * ndimage.gaussian_filter(grey, 4 / mm)
-    echo, mirror, fat = inner(node, picture.x + 0 * rho, picture.z + 0 * rho, u, v)
-    filled = np.maximum(level + np.float32(picture.per_db) * (echo + 4 * mirror), 0.3 * level)
-    filled += speckle + fat * (strands * np.float32(rng.uniform(0.3, 1.1)) - speckle)
-    grey[:] = _given_way(picture, node, rho, float(rng.uniform(0, 0.7)))
+    level = around + np.float32(0.5) * _smooth(grey, 4 / mm)
+    outside = _given_way(picture, node, rho, float(rng.uniform(0, 0.7)))
     below = (picture.z > node.outline.z) & (rho > 1) & (np.abs(u) < node.outline.a)
     fade = np.exp(-np.maximum(distance, 0) / np.float32(6))
     thick = np.float32(2 * node.outline.b * node.enhancement_db * picture.per_db)
-    grey += ndimage.gaussian_filter((below * fade * thick).astype(np.float32), 0.6 / mm)
-    grey += inside(distance, node.margin_mm) * (filled - grey)
+    outside += ndimage.gaussian_filter((below * fade * thick).astype(np.float32), 0.6 / mm)
+    weight = inside(distance, node.margin_mm)
+    for tried in range(TRIES + 1):
+        echo, mirror, fat = inner(node, x, z, u, v)
+        filled = np.maximum(level + np.float32(picture.per_db) * (echo + 4 * mirror), 0.3 * level)
+        filled += speckle + fat * (strands - speckle)
+        grey[:] = outside + weight * (filled - outside)
+        if tried == TRIES or detectability(grey, x, z, node) >= LEAST_MM:
+            break
+        node = plainer(node)
     rim = np.exp(-((distance / np.float32(0.16)) ** 2)) * node.outline.steepness(u, v) ** 3
     gap = np.clip(lookup("cloud", u, v, node.origin, stretch=(0.7, 0.7)) + 0.5, 0, 1.5)
     grey += np.float32(rng.uniform(0, 0.25) * node.capsule) * rim * gap
@@ -154,6 +162,13 @@ def _speckle(grey: Field, mm: float, rng: np.random.Generator) -> Field:
     strength = np.median(np.abs(fine)) / np.median(np.abs(level))  # strands stick out of speckle
     speckle: Field = level * np.float32(strength * rng.uniform(0.35, 0.8))
     return np.clip(speckle, -0.12, 0.12)
+
+
+def _smooth(grey: Field, sigma: float) -> Field:
+    """Blur by about a Gaussian of `sigma` pixels: two boxes, which cost the same at any width."""
+    width = max(round(np.sqrt(6) * sigma), 1)
+    smooth: Field = ndimage.uniform_filter(ndimage.uniform_filter(grey, width), width)
+    return smooth
 
 
 def _elsewhere(texture: Field, away: tuple[int, ...]) -> Field:

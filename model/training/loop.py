@@ -158,10 +158,10 @@ class Trainer:
         return _Drawn(batch, chosen, seed)
 
     def _ready(self, stage: Stage) -> nn.Module:
-        """Set the network up for training, with the parts that a stage leaves as they are."""
+        """Set the network up for a stage, which may leave the masks as they are."""
         self.network.train()
-        for name, parameter in self.network.encoder.named_parameters():
-            parameter.requires_grad_(not name.startswith(stage.frozen))
+        masks = stage.trains == "all"
+        self.network.segmenter.train(masks).requires_grad_(masks)
         return self.team.share(self.network)
 
     def _normalised(self, image: Tensor) -> Tensor:

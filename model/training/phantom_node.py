@@ -12,7 +12,9 @@ from model.training.phantom_records import Features, Field
 from model.training.phantom_shapes import Outline, block, inside
 from model.training.phantom_texture import lookup
 
-_FATTY = 0.4  # share of nodes with a hilum that it has all but replaced by fat, as age does
+_FATTY = 0.45  # share of nodes with a hilum that it has all but replaced by fat, as age does
+_MOTTLED = 0.5  # share of those whose fat is as grey as what lies around, in patches
+_DARKEST_DB = -17.0  # of a cortex
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Node:
     hilum_db: float
     hilum_blur_mm: float
     hilum_streaks_db: float
+    hilum_patches_db: float
     islands: tuple[Outline, ...]  # further fat of a divided hilum
     origin: tuple[float, float]  # of its textures
     enhancement_db: float  # added below, per mm of its thickness
@@ -70,6 +73,7 @@ def draw_node(features: Features, limit_mm: tuple[float, float], rng: np.random.
         hilum_db=max(rng.uniform(-3.0, 5.5), cortex + 4.5),
         hilum_blur_mm=rng.uniform(0.15, 0.6),
         hilum_streaks_db=rng.uniform(1.5, 5.0),
+        hilum_patches_db=rng.uniform(0.0, 1.5),
         islands=islands,
         origin=(float(rng.uniform(0, 1024)), float(rng.uniform(0, 1024))),
         enhancement_db=rng.uniform(-0.1, 0.35),
@@ -81,14 +85,26 @@ def draw_node(features: Features, limit_mm: tuple[float, float], rng: np.random.
             hilum_blur_mm=rng.uniform(0.8, 1.8),
             hilum_streaks_db=rng.uniform(0.5, 1.5),
         )
-    if fatty:  # its centre looks like the fat outside, and so does much of its border
+    return _grown_fat(node, rng) if fatty else node
+
+
+def _grown_fat(node: Node, rng: np.random.Generator) -> Node:
+    """Give a node a centre that looks like the fat outside, and so does much of its border."""
+    blur = rng.uniform(0.2, 1.0)
+    if rng.random() < _MOTTLED:
         return replace(
             node,
-            hilum_db=max(rng.uniform(-3.5, 3.5), cortex + 3.0),
-            hilum_blur_mm=rng.uniform(0.2, 1.0),
-            hilum_streaks_db=rng.uniform(2.5, 7.0),
+            hilum_db=max(rng.uniform(-4.5, 0.5), node.cortex_db + 2.0),
+            hilum_blur_mm=blur,
+            hilum_streaks_db=rng.uniform(0.5, 3.0),
+            hilum_patches_db=rng.uniform(2.0, 4.5),
         )
-    return node
+    return replace(
+        node,
+        hilum_db=max(rng.uniform(-3.5, 3.5), node.cortex_db + 3.0),
+        hilum_blur_mm=blur,
+        hilum_streaks_db=rng.uniform(2.5, 7.0),
+    )
 
 
 def _cortex_db(features: Features, fatty: bool, rng: np.random.Generator) -> float:
@@ -161,6 +177,20 @@ def _placed(outline: Outline, u: float, v: float) -> Outline:
     )
 
 
+def plainer(node: Node) -> Node:
+    """Return the node with a darker cortex, and more of it."""
+    return replace(
+        node,
+        cortex_db=max(node.cortex_db - 2.0, _DARKEST_DB),
+        hilum=_shrunk(node.hilum) if node.hilum else None,
+        islands=tuple(_shrunk(island) for island in node.islands),
+    )
+
+
+def _shrunk(outline: Outline) -> Outline:
+    return replace(outline, a=0.88 * outline.a, b=0.82 * outline.b)
+
+
 def moved(node: Node, dx: float, dz: float) -> Node:
     """Return the node shifted, hilum and all; its texture moves with it."""
     return replace(
@@ -220,7 +250,8 @@ def inner(node: Node, x: Field, z: Field, u: Field, v: Field) -> tuple[Field, Fi
     bright = np.maximum(streaks - np.float32(0.7), 0)
     lines = lookup("septa", u, v, node.origin, stretch=(0.6, 0.6))
     level = np.float32(node.hilum_db) + contrast * (np.float32(0.4) * streaks + bright + lines)
-    level += np.float32(1.5) * cloud
+    patches = lookup("cloud", u, v, node.origin, stretch=(0.4, 0.45))
+    level += np.float32(1.5) * cloud + np.float32(node.hilum_patches_db) * patches
     mirror = share * (lines * np.float32(0.2) + bright * np.float32(0.2)) * contrast
     mirror *= np.float32(10 ** (node.hilum_db / 20) * 0.75)
     return echo + share * (level - echo), mirror, share

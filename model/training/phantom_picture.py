@@ -5,7 +5,7 @@ import numpy as np
 from model.training.phantom_annotate import Caliper, annotate
 from model.training.phantom_features import PRESETS, draw
 from model.training.phantom_records import Features, Field, Mask, PhantomImage, PhantomNode
-from model.training.phantom_render import Motion, grey, moved_noise, tissue_echo
+from model.training.phantom_render import moved_noise
 from model.training.phantom_scene import (
     MOTION,
     NOISE,
@@ -16,6 +16,7 @@ from model.training.phantom_scene import (
     draw_motions,
     stream,
 )
+from model.training.phantom_visible import Rendered, render, visible
 from model.training.phantom_window import Window
 
 
@@ -56,7 +57,8 @@ def generate(
     scene = build_scene(seed, patient, image, (style, size, nodes), features)
     writing = stream(seed, patient, image, WRITING)
     noise = _noise(scene.window, stream(seed, patient, image, NOISE))
-    return _picture(scene, Motion(), noise, writing, (label if scene.nodes else None, side))
+    scene, rendered = visible(scene, noise)
+    return _picture(scene, rendered, writing, (label if scene.nodes else None, side))
 
 
 def generate_cine(
@@ -77,13 +79,13 @@ def generate_cine(
     label, features, side = patient_of(seed, patient, preset)
     scene = build_scene(seed, patient, image, (style, size, nodes), features)
     sheet = _noise(scene.window, stream(seed, patient, image, NOISE))
+    scene, _ = visible(scene, sheet)
     motions = draw_motions(n_frames, len(scene.nodes), stream(seed, patient, image, MOTION))
     known = label if scene.nodes else None
     return [
         _picture(
             scene,
-            motion,
-            moved_noise(sheet, scene.window, motion),
+            render(scene, motion, moved_noise(sheet, scene.window, motion)),
             stream(seed, patient, image, WRITING),  # the writing stands still
             (known, side),
             calipers=False,
@@ -98,23 +100,22 @@ def _noise(window: Window, rng: np.random.Generator) -> Field:
 
 def _picture(
     scene: Scene,
-    motion: Motion,
-    noise: Field,
+    rendered: Rendered,
     writing: np.random.Generator,
     truth: tuple[int | None, str],
     *,
     calipers: bool = True,
 ) -> PhantomImage:
     window, style = scene.window, scene.style
-    canvas, placed = tissue_echo(window, scene.anatomy, scene.nodes, motion)
-    level = window.to_screen(grey(canvas, window, scene.anatomy, scene.look, noise), 0.0)
+    canvas = rendered.canvas
+    level = window.to_screen(rendered.level, 0.0)
     x0, y0, x1, y1 = window.box
     height, width = window.screen
     frame = np.zeros((height, width, 3), np.uint8)
     tint = np.asarray(style.tint, np.float32) * 255
     frame[y0:y1, x0:x1] = np.rint(level[..., None] * tint).astype(np.uint8)
     nodes = []
-    for node in placed:
+    for node in rendered.nodes:
         mask = np.zeros((height, width), bool)
         rho = node.outline.radius(canvas.x, canvas.z)[0]
         mask[y0:y1, x0:x1] = window.to_screen(np.minimum(rho, 9), 9.0) < 1

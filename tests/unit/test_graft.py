@@ -77,6 +77,23 @@ def test_a_hilum_stays_brighter_than_its_cortex() -> None:
     assert brighter >= 9
 
 
+def test_a_node_is_drawn_as_plainly_as_coarse_tissue_asks_for() -> None:
+    """The same nodes in tissue of little contrast, and of much: none of them drowns in it."""
+    darker = []
+    for contrast in (8, 32):
+        noise = ndimage.gaussian_filter(
+            np.random.default_rng(3).standard_normal((240, 300)), (3, 6)
+        )
+        rough = np.clip(120 + contrast * noise / noise.std(), 0, 255).astype(np.uint8)
+        steps = []
+        for seed in range(10):
+            made = graft(rough, none(), CLEAR, np.random.default_rng(seed))
+            rim = made.nodes[0] & ~ndimage.binary_erosion(made.nodes[0], iterations=3)
+            steps.append(float(rough[rim].mean()) - float(made.grey[rim].mean()))
+        darker.append(np.mean(steps))
+    assert darker[1] > darker[0] + 5
+
+
 def test_no_node_is_drawn_onto_what_is_taken() -> None:
     taken = none()
     taken[:, :150] = True

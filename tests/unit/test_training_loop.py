@@ -33,7 +33,7 @@ def test_the_defaults_are_the_paper_s_recipe() -> None:
     assert (loss.dice, loss.pixel, loss.classification, loss.positive) == (1.0, 0.0, 1.0, 1.0)
     (stage,) = default.stages
     assert (stage.epochs, stage.learning_rate, stage.schedule) == (100, 1e-4, "constant")
-    assert (stage.scale, stage.share, stage.frozen) == (1, 1.0, ())
+    assert (stage.scale, stage.share, stage.trains) == (1, 1.0, "all")
     assert (default.clip, default.patience) == (0.0, 0)
     assert default.points.named[0] == "max_accuracy"
     nine = default.augmentation
@@ -116,6 +116,41 @@ def test_the_loss_of_two_halves_is_that_of_the_whole() -> None:
 
 def cut_to(batch, count):
     return dataclasses.replace(batch, **{k: v[:count] for k, v in vars(batch).items()})
+
+
+def _moved(trainer, before: dict[str, torch.Tensor]) -> set[str]:
+    """Which halves of the network differ from what they were, running averages included."""
+    after = trainer.network.state_dict()
+    return {name.split(".")[0] for name in after if not torch.equal(after[name], before[name])}
+
+
+def _begun(trainer) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in trainer.network.state_dict().items()}
+
+
+def test_a_stage_can_leave_the_masks_as_they_are(tmp_path) -> None:
+    reads = Stage(epochs=1, batch=8, learning_rate=1e-3, trains="class")
+    first = quiet(dataclasses.replace(FAST, stages=(reads,)), tmp_path / "a")
+    before = _begun(first)
+    first.fit(disks(16), disks(4))
+    assert _moved(first, before) == {"classifier"}
+    again = dataclasses.replace(reads, trains="all")
+    second = quiet(dataclasses.replace(FAST, stages=(reads, again)), tmp_path / "b")
+    second.fit(disks(16), disks(4))
+    assert _moved(second, before) == {"classifier", "segmenter"}
+
+
+def test_a_run_stopped_before_the_masks_were_trained_goes_on_exactly(tmp_path) -> None:
+    """The optimiser knows nothing of the masks then."""
+    reads = Stage(epochs=1, batch=8, learning_rate=1e-3, trains="class")
+    config = dataclasses.replace(FAST, stages=(reads, dataclasses.replace(reads, trains="all")))
+    whole = quiet(config, tmp_path / "whole")
+    whole.fit(disks(16), disks(4))
+    quiet(dataclasses.replace(config, stages=(reads,)), tmp_path / "cut").fit(disks(16), disks(4))
+    rest = quiet(config, tmp_path / "cut")
+    rest.resume()
+    rest.fit(disks(16), disks(4))
+    assert _moved(rest, _begun(whole)) == set()
 
 
 # when to stop, and what is said
