@@ -16,7 +16,8 @@ from model import bundle_file
 from model.bundle_file import Bundle
 from model.nodes import Rules
 from model.runtime import Predictor
-from model.training import evaluation, single
+from model.training import evaluation, model_card, single
+from model.training.checkpoint import write_whole
 from model.training.fold_report import Outcome
 from model.training.results import patients
 from model.training.single import Task
@@ -60,7 +61,9 @@ def write(task: Task, outcomes: Sequence[Outcome], pooled: Sequence[dict[str, An
         **single.calibrate(raw, segmented, labels, config.points),
     )
     weights = [o.bundle.read_weights(o.bundle.weights[0]) for o in outcomes]
-    return bundle_file.write(task.out / "bundle", card, weights)
+    bundle = bundle_file.write(task.out / "bundle", card, weights)
+    write_whole(task.out / model_card.NAME, model_card.markdown(bundle).encode())
+    return bundle
 
 
 def _rules(chosen: Sequence[Rules]) -> Rules:

@@ -13,7 +13,7 @@ from scipy.special import expit
 from model import bundle_file
 from model.bundle_file import Bundle, Card, OperatingPoint
 from model.runtime import Predictor
-from model.training import checkpoint, evaluation, metrics, rules, selection
+from model.training import checkpoint, evaluation, metrics, model_card, rules, selection
 from model.training.checkpoint import Progress
 from model.training.config import Points, Regions, TrainConfig
 from model.training.data import Cache, Readers, load_cache
@@ -96,6 +96,7 @@ def finish(
     }
     (out / "metrics.json").write_text(json.dumps(measured, indent=2), encoding="ascii")
     bundle = bundle_file.write(out / "bundle", replace(card, metrics=measured), [weights])
+    checkpoint.write_whole(out / model_card.NAME, model_card.markdown(bundle).encode())
     task.say(f"bundle {bundle.digest[:12]} written to {bundle.path}")
     return Finished(bundle, tuple(found["test"]))
 

@@ -16,7 +16,7 @@ from model.training.results import ImageResult
 
 _COUNT = 8
 _WIDTH = 480  # pixels; a report of many large pictures is not mailed
-_TRUE, _FOUND = (60, 220, 90), (255, 120, 30)  # green as drawn, orange as found
+TRUE, FOUND = (60, 220, 90), (255, 120, 30)  # green as drawn, orange as found
 
 
 def choose(results: Sequence[ImageResult]) -> list[int]:
@@ -32,8 +32,8 @@ def picture(predictor: Predictor, row: Row, readers: Readers, look: Looker) -> N
     drawn = frame.copy()
     true = readers.mask_of(row)
     if true is not None:
-        drawn[_outline(true)] = _TRUE
-    drawn[_outline(found)] = _FOUND
+        drawn[outline(true)] = TRUE
+    drawn[outline(found)] = FOUND
     return drawn
 
 
@@ -44,7 +44,7 @@ def save(path: Path, frame: NDArray[np.uint8]) -> None:
     image.save(path)
 
 
-def _outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Two pixels along the inside of the border."""
     inside: NDArray[np.bool_] = mask & ~ndimage.binary_erosion(mask, iterations=2)
     return inside

@@ -327,6 +327,7 @@ def test_each_fold_is_a_complete_run(run) -> None:
         metrics = json.loads((folder / "metrics.json").read_text())
         assert metrics["test"]["n_patients"] == 6
         assert made.card.training["fold"] == number
+        assert made.digest in (folder / "model-card.md").read_text()
         assert "p0" not in (folder / "bundle" / "bundle.toml").read_text()
         seeds.append(made.card.training["seed"])
         assert f"fold {number}/3: 6 test patients: Dice " in ear
@@ -517,6 +518,7 @@ def test_images_are_read_once_for_the_checks_and_once_to_be_prepared(tmp_path, d
 def test_the_ensemble_holds_all_networks_and_says_what_was_not_measured(run) -> None:
     out, made, _ = run
     assert made.digest == Bundle.load(out / "bundle").digest
+    assert made.digest in (out / "model-card.md").read_text()
     singles = [Bundle.load(out / f"fold-{number}" / "bundle") for number in (1, 2, 3)]
     assert [w.sha256 for w in made.weights] == [b.weights[0].sha256 for b in singles]
     card = made.card

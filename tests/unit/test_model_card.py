@@ -1,0 +1,50 @@
+"""The model card that a run leaves: what the software knows, and what it asks for."""
+
+from dataclasses import replace
+
+from model.bundle_file import SHIPPED, Bundle
+from model.training.model_card import markdown
+
+BUNDLE = Bundle.load(SHIPPED)
+
+
+def with_card(**changes: object) -> str:
+    return markdown(replace(BUNDLE, card=replace(BUNDLE.card, **changes)))
+
+
+def test_it_holds_what_the_bundle_says() -> None:
+    text = markdown(BUNDLE)
+    card = BUNDLE.card
+    assert BUNDLE.digest in text
+    for said in (card.intended_use, card.intended_population, *card.limits):
+        assert said in text
+    for point in card.operating_points:
+        assert f"| {point.name} | {point.threshold:.3f} | {point.sensitivity:.3f} (" in text
+    measured = card.metrics["test"]
+    assert f"| {measured['segmentation']['dice_mean']:.3f} (" in text
+    assert f"| {measured['classification']['auroc']['value']:.3f} (" in text
+    for part, patients in card.training["patients"].items():
+        assert f"| {part} | {patients} | {card.training['images'][part]} |" in text
+    assert card.training["initial_sha256"] in text
+    assert "nothing clinical may rest on it" in text
+
+
+def test_what_nobody_said_is_asked_for() -> None:
+    asked = "Whom it is for, and whom not."
+    assert asked not in markdown(BUNDLE)
+    assert f"**To be written:** {asked}" in with_card(intended_population="Not stated.")
+    assert "**To be written:** What it must not be used for." in with_card(limits=())
+    assert "**To be written:** Ethics committee" in markdown(BUNDLE)
+
+
+def test_what_was_not_measured_is_not_measured() -> None:
+    assert "Not measured." in with_card(metrics={})
+    text = with_card(metrics={"test": {"n_images": 3, "segmentation": {"dice_mean": None}}})
+    assert "| test | 3 |  | not measured | not measured | not measured |" in text
+
+
+def test_a_bare_card_is_no_error() -> None:
+    """As an ensemble has it, without parts and stages."""
+    text = with_card(training={"patients": {"all": 9}}, metrics={"note": "A note."})
+    assert "| all | 9 |  |" in text
+    assert "A note." in text
