@@ -13,7 +13,7 @@ from torch import Tensor
 from model.bundle_file import Bundle, Weights
 from model.errors import BundleError, DeviceError
 from model.network import AxNet
-from model.nodes import Component, PredictedNode, components, territories
+from model.nodes import Component, PredictedNode, Rules, components, territories
 from model.preprocess import Prepared, prepare
 
 __all__ = ["PredictedNode", "Predictor"]
@@ -53,8 +53,15 @@ class Predictor:
         network.eval()
         return network.to(self.device).to(memory_format=torch.channels_last)
 
-    def predict(self, batch: Sequence[Prepared]) -> list[list[PredictedNode]]:
+    def predict(
+        self, batch: Sequence[Prepared], rules: Rules | None = None
+    ) -> list[list[PredictedNode]]:
         """Segment and score a batch of prepared frames.
+
+        Parameters
+        ----------
+        rules
+            What counts as a node; None: what the bundle says.
 
         Returns
         -------
@@ -73,7 +80,8 @@ class Predictor:
             logits = [network.segment(images) for network in self._networks]
             soft = torch.stack([torch.sigmoid(item) for item in logits]).mean(0)
             maps = soft[:, 0].float().cpu().numpy()
-            found = [self._components(item, map_) for item, map_ in zip(batch, maps, strict=True)]
+            rules = rules or self.bundle.card.nodes
+            found = [_components(item, map_, rules) for item, map_ in zip(batch, maps, strict=True)]
             return [
                 self._scored(images[i : i + 1], [item[i : i + 1] for item in logits], batch[i], f)
                 for i, f in enumerate(found)
@@ -92,11 +100,6 @@ class Predictor:
         blank = np.zeros((spec.height, spec.width, 3), np.uint8)
         self.predict([prepare(blank, None, spec)])
 
-    def _components(self, item: Prepared, probability: NDArray[np.float32]) -> list[Component]:
-        x0, y0, _, _ = item.placement.source
-        on_crop = item.placement.map_to_source(probability)
-        return components(on_crop, (y0, x0), self.bundle.card.nodes)
-
     def _scored(
         self, image: Tensor, logits: Sequence[Tensor], item: Prepared, found: list[Component]
     ) -> list[PredictedNode]:
@@ -113,9 +116,15 @@ class Predictor:
             ]
         ).mean(0)
         return [
-            PredictedNode(node.row, node.column, node.mask, float(score), node.area_px)
+            PredictedNode(node.row, node.column, node.mask, float(score), node.area_px, node.peak)
             for node, score in zip(found, scores.float().cpu().tolist(), strict=True)
         ]
+
+
+def _components(item: Prepared, probability: NDArray[np.float32], rules: Rules) -> list[Component]:
+    """Find the nodes in the network's map of a frame."""
+    x0, y0, _, _ = item.placement.source
+    return components(item.placement.map_to_source(probability), (y0, x0), rules)
 
 
 def _on_crop(node: Component, item: Prepared) -> NDArray[np.bool_]:
