@@ -43,7 +43,7 @@ class PredictedNode:
     mask: NDArray[np.bool_]  # (h, w), cropped to the node
     score: float  # 0..1, calibrated probability of metastasis by the classifier
     area_px: int  # pixels of the mask
-    peak: float = 1.0  # highest probability in the mask, what `Rules.min_peak` is held against
+    peak: float  # highest probability in the mask, what `Rules.min_peak` is held against
 
 
 def components(

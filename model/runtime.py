@@ -87,13 +87,6 @@ class Predictor:
                 for i, f in enumerate(found)
             ]
 
-    def probability(self, item: Prepared) -> NDArray[np.float32]:
-        """Return the mask's probability of one frame on its crop, (h, w) 0..1, for pictures."""
-        with torch.inference_mode(), _device_errors():
-            image = torch.from_numpy(item.tensor[np.newaxis]).to(self.device)
-            soft = torch.stack([torch.sigmoid(n.segment(image)) for n in self._networks]).mean(0)
-            return item.placement.map_to_source(soft[0, 0].float().cpu().numpy())
-
     def self_test(self) -> None:
         """Run a blank frame through everything; raises DeviceError where that fails."""
         spec = self.bundle.card.input

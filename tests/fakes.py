@@ -36,7 +36,7 @@ def disk(row: int, column: int, size: int = 20, score: float = 0.5) -> Predicted
     """Return a round node whose bounding box begins at (row, column)."""
     y, x = np.mgrid[:size, :size] + 0.5
     mask = (x - size / 2) ** 2 + (y - size / 2) ** 2 <= (size / 2) ** 2
-    return PredictedNode(row, column, mask, score, int(mask.sum()))
+    return PredictedNode(row, column, mask, score, int(mask.sum()), 1.0)
 
 
 @dataclass

@@ -20,6 +20,8 @@ from model.training.data import Cache
 
 Indices = NDArray[np.int64]
 
+_CLASS_ALONE = 0.2  # effort of training the class alone, of that of everything
+
 
 def order_of(count: int, stage: Stage, seed: int, epoch: int, processes: int = 1) -> list[Indices]:
     """Draw the images of each step of an epoch, for all processes together.
@@ -48,7 +50,7 @@ def rate(stage: Stage, done: float) -> float:
 
 def work(stage: Stage, images: float) -> float:
     """Effort of training on so many images, in full-size images."""
-    return images / stage.scale**2
+    return images / stage.scale**2 * (1 if stage.trains == "all" else _CLASS_ALONE)
 
 
 def work_of(plan: Sequence[tuple[Stage, int]], images: int) -> float:

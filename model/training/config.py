@@ -170,6 +170,14 @@ class TrainConfig:
     folds: Folds = field(default_factory=Folds)
     stages: tuple[Stage, ...] = (Stage(),)
 
+    def __post_init__(self) -> None:
+        """Refuse a stage that would train nothing."""
+        if not self.loss.classification and any(s.trains == "class" for s in self.stages):
+            raise TrainingError(
+                'stages: trains = "class" trains nothing where loss.classification is 0: take one'
+                " of them out"
+            )
+
 
 def load(path: Path | None) -> TrainConfig:
     """Read a configuration; None gives the paper's.

@@ -144,7 +144,7 @@ def _draw(picture: _Picture, node: Node, rng: np.random.Generator) -> None:
         grey[:] = outside + weight * (filled - outside)
         if tried == TRIES or detectability(grey, x, z, node) >= LEAST_MM:
             break
-        node = plainer(node)
+        node = plainer(node)  # its outline stays
     rim = np.exp(-((distance / np.float32(0.16)) ** 2)) * node.outline.steepness(u, v) ** 3
     gap = np.clip(lookup("cloud", u, v, node.origin, stretch=(0.7, 0.7)) + 0.5, 0, 1.5)
     grey += np.float32(rng.uniform(0, 0.25) * node.capsule) * rim * gap
@@ -166,7 +166,7 @@ def _speckle(grey: Field, mm: float, rng: np.random.Generator) -> Field:
 
 def _smooth(grey: Field, sigma: float) -> Field:
     """Blur by about a Gaussian of `sigma` pixels: two boxes, which cost the same at any width."""
-    width = max(round(np.sqrt(6) * sigma), 1)
+    width = round(np.sqrt(6) * sigma) | 1  # odd, or the picture would shift
     smooth: Field = ndimage.uniform_filter(ndimage.uniform_filter(grey, width), width)
     return smooth
 

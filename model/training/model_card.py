@@ -8,7 +8,7 @@ recipe, rules, figures. What only the people who trained the model can know stan
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from model.bundle_file import Bundle, Card, OperatingPoint
+from model.bundle_file import Bundle, Card
 
 NAME = "model-card.md"
 _NOT_STATED = ("", "Not stated.")
@@ -22,9 +22,15 @@ _QUESTIONS = {
     "8": "How the label was found (biopsy, dissection), when, and by whom, blinded or not.",
     "9": "Who drew the masks, with what training, and whether the label was known to them.",
     "10": "Why this many patients.",
+    "12d": "How hospitals or scanners differ, and how that was dealt with.",
+    "16": "How these patients differ from those it will be used on, and figures of such patients.",
     "17": "Ethics committee, its number, and consent.",
     "18": "Funding, conflicts of interest, protocol, registration, and how to ask for data.",
     "19": "Whether patients took part in the work.",
+    "20b": "Age, stage and node size of the patients, for each part.",
+    "24": "Whether the model was updated, and how it did before.",
+    "25": "What the figures mean, beside other studies and beside readers.",
+    "27c": "What has to be studied before anybody relies on it.",
 }
 
 
@@ -80,8 +86,9 @@ def _data(card: Card) -> list[str]:
         *(_question(item) for item in ("6b", "6c", "8", "9", "10")),
         "**Missing data (11).** A blank mask takes no part in the Dice loss, a blank label none in"
         " the loss of the class.",
-        "**Parts (12a, 20).** No patient is in two of them.",
+        "**Parts (12a, 20a).** " + _parts(training),
         _table(("Part", "Patients", "Images"), counts),
+        _question("20b"),
     ]
 
 
@@ -103,11 +110,11 @@ def _methods(card: Card) -> list[str]:
         "## Method (7, 12, 13, 15)",
         f"**Input (7, 12b).** The tissue region, {spec.width} x {spec.height} grey ({spec.resize}),"
         f" less {spec.mean:g}, over {spec.std:g}.",
-        f"**Model (12c, 22).** {card.architecture.label}, then a CNN on image x sigmoid(mask); Dice"
-        " and binary cross-entropy together (Wang 2024, doi 10.1186/s12885-024-12619-6).",
-        f"**Training (12c, 21).** Initial weights: {_initial(training)}. Seed"
-        f" {training.get('seed', 'unknown')}; best epoch {training.get('best_epoch', 'unknown')},"
-        " chosen on the validation part.",
+        f"**Model (12c, 22).** {card.architecture.label}, then a CNN on image x sigmoid(mask)"
+        f"{', and on the outline' if card.architecture.outline_widths else ''}, both trained by one"
+        " loss (Wang 2024, doi 10.1186/s12885-024-12619-6).",
+        f"**Training (12c).** Initial weights: {_initial(training)}. Seed"
+        f" {training.get('seed', 'unknown')}." + _best(training),
         _table(list(_STAGE.values()), stages),
         _losses(training.get("loss", {})),
         f"**Output (15).** Masks in pixels of the source, and a score of 0 to 1 for each node; the"
@@ -116,7 +123,8 @@ def _methods(card: Card) -> list[str]:
         f" reaches {card.nodes.min_peak:g} in the mask.",
         "**Measures (12e).** As the documentation's page on evaluation defines them; intervals are"
         " 95 %.",
-        _points(card.operating_points),
+        _points(card),
+        _question("12d"),
     ]
 
 
@@ -130,8 +138,24 @@ def _losses(loss: Mapping[str, Any]) -> str:
     return f"**Class imbalance (13).** Weights of the loss: {weights or 'unknown'}."
 
 
-def _points(points: Sequence[OperatingPoint]) -> str:
+def _parts(training: Mapping[str, Any]) -> str:
+    if "networks" in training:
+        return f"{training['networks']} networks, each tested on patients that it never saw."
+    return "No patient is in two of them."
+
+
+def _best(training: Mapping[str, Any]) -> str:
+    """Which weights were kept; an ensemble has no one epoch."""
+    if "best_epoch" not in training:
+        return ""
+    return f" Weights of epoch {training['best_epoch']}, the best on the validation part."
+
+
+def _points(card: Card) -> str:
     """Thresholds, and what they gave where they were chosen."""
+    where = card.training.get("temperature_and_operating_points", "on the validation part alone")
+    if all(point.sensitivity is None for point in card.operating_points):
+        where = "by nobody: there were not patients of both classes to choose them on"
     rows = [
         (
             point.name,
@@ -139,9 +163,9 @@ def _points(points: Sequence[OperatingPoint]) -> str:
             _with_interval(point.sensitivity, point.sensitivity_ci95),
             _with_interval(point.specificity, point.specificity_ci95),
         )
-        for point in points
+        for point in card.operating_points
     ]
-    words = "**Operating points (12g)**, chosen on the validation part alone:"
+    words = f"**Operating points (12g, 15).** Chosen {where}."
     return f"{words}\n\n" + _table(("Name", "Threshold", "Sensitivity", "Specificity"), rows)
 
 
@@ -152,6 +176,7 @@ def _results(card: Card) -> list[str]:
             name,
             str(report.get("n_images", "")),
             str(report.get("n_patients", "")),
+            str(report.get("classification", {}).get("n_positive", "")),
             _measure(report, "segmentation", "dice_mean", "dice_mean_ci95"),
             _measure(report.get("classification", {}), "auroc", "value", "ci95"),
             _measure(report.get("classification", {}), "auprc", "value", "ci95"),
@@ -160,17 +185,17 @@ def _results(card: Card) -> list[str]:
     ]
     note = str(card.metrics.get("note", ""))
     return [
-        "## Results (23)",
-        _table(("Part", "Images", "Patients", "Dice, mean", "AUROC", "AUPRC"), rows)
+        "## Results (14, 16, 21, 23 to 25, 27)",
+        _table(("Part", "Images", "Patients", "Positive", "Dice, mean", "AUROC", "AUPRC"), rows)
         if rows
         else "Not measured.",
         *([note] if note else []),
         "**Fairness (14, 23a).** Not measured here: `axnode evaluate --by COLUMN` tells groups"
         " apart.",
-        "**Other patients (16).** All parts come from one dataset."
-        f" {_ask('what `axnode evaluate` gives on patients of another hospital.')}",
-        "**Use (27).** An image without tissue, or under Doppler colour, is not read, and the"
+        *(_question(item) for item in ("16", "24", "25")),
+        "**Use (27a, 27b).** An image without tissue, or under Doppler colour, is not read, and the"
         " report says so. What is found, a person must see and confirm.",
+        _question("27c"),
     ]
 
 

@@ -94,7 +94,7 @@ def _grown_fat(node: Node, rng: np.random.Generator) -> Node:
     if rng.random() < _MOTTLED:
         return replace(
             node,
-            hilum_db=max(rng.uniform(-4.5, 0.5), node.cortex_db + 2.0),
+            hilum_db=max(rng.uniform(-4.5, 0.5), node.cortex_db + 3.0),
             hilum_blur_mm=blur,
             hilum_streaks_db=rng.uniform(0.5, 3.0),
             hilum_patches_db=rng.uniform(2.0, 4.5),
@@ -178,10 +178,15 @@ def _placed(outline: Outline, u: float, v: float) -> Outline:
 
 
 def plainer(node: Node) -> Node:
-    """Return the node with a darker cortex, and more of it."""
+    """Return the node with a darker cortex, and more of it.
+
+    Where the cortex cannot be told from the hilum the hilum darkens with it, for that is a feature.
+    """
+    cortex = max(node.cortex_db - 2.0, _DARKEST_DB)
     return replace(
         node,
-        cortex_db=max(node.cortex_db - 2.0, _DARKEST_DB),
+        cortex_db=cortex,
+        hilum_db=node.hilum_db + (cortex - node.cortex_db if node.features.unclear else 0.0),
         hilum=_shrunk(node.hilum) if node.hilum else None,
         islands=tuple(_shrunk(island) for island in node.islands),
     )

@@ -21,12 +21,14 @@ _PEAKS = (0.6, 0.7, 0.8, 0.85, 0.9, 0.95)
 
 
 def choose(predictor: Predictor, rows: Sequence[Row], readers: Readers) -> Rules:
-    """Return the rules of the greatest mean of Dice and AUROC, which weights are chosen by too.
+    """Return the rules of the greatest mean of Dice and AUROC, both as the service would have them.
 
     Dice is the mean over the annotated images; one without a node counts 1 where it is left empty
     and else 0. AUROC is that of the patients, who score 0 where nothing is left: a stricter rule
-    costs it positive patients, a looser one gives scores to specks. Ties go to the rules that drop
-    less. Without an annotated image the bundle's stay.
+    costs it positive patients, a looser one gives scores to specks. Ties go to the smaller area,
+    then to the lower peak. Without an annotated image the bundle's stay.
+
+    Each component is scored once, beside all that the loosest rules leave.
     """
     card = predictor.bundle.card
     rules = card.nodes

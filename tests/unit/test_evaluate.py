@@ -52,7 +52,7 @@ class Drawn:
         """Return the drawn mask as the only node."""
         mask = PICTURES.mask_of(row)
         score = float(frame[mask].mean() / 255)
-        return Look([PredictedNode(0, 0, mask, score, int(mask.sum()))], [None], (0.5, 0.5))
+        return Look([PredictedNode(0, 0, mask, score, int(mask.sum()), 1.0)], [None], (0.5, 0.5))
 
 
 @pytest.fixture(scope="module")

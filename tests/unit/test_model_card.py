@@ -1,8 +1,9 @@
 """The model card that a run leaves: what the software knows, and what it asks for."""
 
+import re
 from dataclasses import replace
 
-from model.bundle_file import SHIPPED, Bundle
+from model.bundle_file import SHIPPED, Bundle, OperatingPoint
 from model.training.model_card import markdown
 
 BUNDLE = Bundle.load(SHIPPED)
@@ -40,7 +41,7 @@ def test_what_nobody_said_is_asked_for() -> None:
 def test_what_was_not_measured_is_not_measured() -> None:
     assert "Not measured." in with_card(metrics={})
     text = with_card(metrics={"test": {"n_images": 3, "segmentation": {"dice_mean": None}}})
-    assert "| test | 3 |  | not measured | not measured | not measured |" in text
+    assert "| test | 3 |  |  | not measured | not measured | not measured |" in text
 
 
 def test_a_bare_card_is_no_error() -> None:
@@ -48,3 +49,34 @@ def test_a_bare_card_is_no_error() -> None:
     text = with_card(training={"patients": {"all": 9}}, metrics={"note": "A note."})
     assert "| all | 9 |  |" in text
     assert "A note." in text
+    assert "epoch" not in text.split("| Epochs")[0]
+
+
+def test_it_does_not_say_of_an_ensemble_what_is_true_of_one_network() -> None:
+    chosen = "each patient by the network of its fold"
+    text = with_card(training={"networks": 5, "temperature_and_operating_points": chosen})
+    assert "5 networks, each tested on patients that it never saw" in text
+    assert f"Chosen {chosen}." in text
+    assert "No patient is in two" not in text
+    assert "on the validation part" not in text
+    assert "Chosen on the validation part alone." in markdown(BUNDLE)
+
+
+def test_a_threshold_that_nobody_chose_is_called_so() -> None:
+    unchosen = tuple(
+        OperatingPoint(point.name, point.threshold) for point in BUNDLE.card.operating_points
+    )
+    assert "Chosen by nobody" in with_card(operating_points=unchosen)
+
+
+def test_every_item_of_tripod_ai_is_there() -> None:
+    """An item that is not named looks answered."""
+    text = markdown(BUNDLE)
+    spans = re.findall(r"\((\d+[^()]*)\)", text)
+    named: set[int] = set()
+    for span in spans:
+        for part in span.split(", "):
+            first, _, last = part.partition(" to ")
+            numbers = [int(re.match(r"\d+", one)[0]) for one in (first, last or first) if one]
+            named.update(range(numbers[0], numbers[-1] + 1))
+    assert set(range(1, 28)) <= named

@@ -38,21 +38,21 @@ def honest(predictor: Predictor, row: Row, frame: np.ndarray) -> Look:
     inside, around = float(frame[true].mean()), float(np.median(frame[~true]))
     if abs(inside - around) < 20:
         return Look([], [None])
-    return Look([PredictedNode(0, 0, true, inside / 255, int(true.sum()))], [None])
+    return Look([PredictedNode(0, 0, true, inside / 255, int(true.sum()), 1.0)], [None])
 
 
 def cheat(predictor: Predictor, row: Row, frame: np.ndarray) -> Look:
     """Know the label from elsewhere than the node."""
     true = PICTURES.mask_of(row)
     score = 0.9 if row.label else 0.1
-    return Look([PredictedNode(0, 0, true, score, int(true.sum()))], [None])
+    return Look([PredictedNode(0, 0, true, score, int(true.sum()), 1.0)], [None])
 
 
 def by_the_brightest(predictor: Predictor, row: Row, frame: np.ndarray) -> Look:
     """Let a bright mark decide."""
     true = PICTURES.mask_of(row)
     score = float((frame > 170).mean() * 20)
-    return Look([PredictedNode(0, 0, true, score, int(true.sum()))], [None])
+    return Look([PredictedNode(0, 0, true, score, int(true.sum()), 1.0)], [None])
 
 
 def probed(predictor: Predictor, rows: Sequence[Row], look, mm: float | None = None) -> dict:
@@ -100,7 +100,7 @@ def test_without_a_mask_what_was_found_is_measured_and_nothing_painted(
     whole[10:40, 10:40] = True
 
     def finds(predictor: Predictor, row: Row, frame: np.ndarray) -> Look:
-        return Look([PredictedNode(0, 0, whole, 0.5, int(whole.sum()))], [None])
+        return Look([PredictedNode(0, 0, whole, 0.5, int(whole.sum()), 1.0)], [None])
 
     said = probed(predictor, bare, finds)
     assert said["appearance"]["masks"]["found"]["n_nodes"] == 4

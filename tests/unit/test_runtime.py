@@ -33,6 +33,17 @@ def test_a_node_lies_in_source_pixels_inside_of_its_region(tmp_path) -> None:
     assert 0 < nodes[0].score < 1
 
 
+def test_rules_can_be_others_than_the_bundle_s(tmp_path) -> None:
+    strict = replace(EVERYTHING, threshold=1.0)
+    predictor = Predictor(bundle(tmp_path, nodes=strict), "cpu")
+    assert predictor.predict([_prepared()]) == [[]]
+    (node,) = predictor.predict([_prepared()], EVERYTHING)[0]
+    assert 0 < node.peak < 1
+    above = replace(EVERYTHING, min_peak=node.peak + 1e-4)
+    assert predictor.predict([_prepared()], above) == [[]]
+    assert len(predictor.predict([_prepared()], replace(above, min_peak=node.peak - 1e-4))[0]) == 1
+
+
 def test_frames_of_a_batch_do_not_touch_each_other(tmp_path) -> None:
     predictor = Predictor(bundle(tmp_path, nodes=EVERYTHING), "cpu")
     first, second = _prepared(1), _prepared(2, (90, 80))

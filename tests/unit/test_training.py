@@ -244,6 +244,7 @@ def test_a_shipped_configuration_is_valid_and_promises_nothing(path: Path) -> No
         ("loss = 3", "loss must be dict"),
         ("[architecture]\nclassifier_widths = []", "architecture: classifier_widths needs a width"),
         ("[architecture]\noutline_widths = [2.5]", "widths are whole"),
+        ('[loss]\nclassification = 0.0\n[[stages]]\ntrains = "class"', "trains nothing"),
         ("x", "is not TOML"),
     ],
 )
