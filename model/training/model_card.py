@@ -186,6 +186,7 @@ def _results(card: Card) -> list[str]:
     note = str(card.metrics.get("note", ""))
     return [
         "## Results (14, 16, 21, 23 to 25, 27)",
+        "**Patients, events and performance (21, 23a).**",
         _table(("Part", "Images", "Patients", "Positive", "Dice, mean", "AUROC", "AUPRC"), rows)
         if rows
         else "Not measured.",

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from model.nodes import PredictedNode, Rules
 from model.preprocess import prepare
@@ -84,7 +85,7 @@ def _seen(predictor: Predictor, row: Row, readers: Readers, loosest: Rules) -> _
     return _Seen(row.patient, row.label, true, tuple(parts))
 
 
-def _under(mask: np.ndarray, node: PredictedNode) -> np.ndarray:
+def _under(mask: NDArray[np.bool_], node: PredictedNode) -> NDArray[np.bool_]:
     """Return the part of a frame's mask (H, W) that lies under a node's (h, w)."""
     height, width = node.mask.shape
     return mask[node.row : node.row + height, node.column : node.column + width]
