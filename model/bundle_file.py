@@ -149,8 +149,9 @@ def write(path: Path, card: Card, weights: Sequence[bytes]) -> Bundle:
         (path / name).write_bytes(data)
         entries.append({"file": name, "sha256": hashlib.sha256(data).hexdigest()})
     document = {"format_version": FORMAT_VERSION, **_plain(asdict(card)), "weights": entries}
-    if not card.architecture.outline_widths:
-        del document["architecture"]["outline_widths"]  # which AxNode 0.1 does not know
+    for name in ("outline_widths", "classifier_encoder"):  # which AxNode 0.1 does not know
+        if not document["architecture"][name]:
+            del document["architecture"][name]
     (path / CARD_NAME).write_text(tomli_w.dumps(document), encoding="ascii")
     return Bundle.load(path)
 

@@ -1,7 +1,6 @@
 """The two-stage network of the paper: DeepLabV3+ finds the node, a small CNN reads it.
 
-The CNN sees image x sigmoid(mask), and the outline where it has a row for it: the soft mask keeps
-the second stage differentiable, so that both stages train together.
+Both train together, for the CNN (`model.classifier`) sees the image under the soft mask.
 """
 
 import warnings
@@ -9,60 +8,9 @@ import warnings
 import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from model.architecture import Architecture
-
-
-class NodeClassifier(nn.Module):
-    """Convolutions, global pooling, two fully connected layers: one logit per masked image.
-
-    With `outline_widths`, a second row of convolutions sees the mask alone: in the masked
-    image speckle drowns the outline, and the shape of a node is never learned from it.
-    """
-
-    def __init__(
-        self, widths: tuple[int, ...], hidden: int, outline_widths: tuple[int, ...] = ()
-    ) -> None:
-        super().__init__()
-        self.features = _convolutions(widths)
-        # pairs of convolutions: an indentation is a matter of a neighbourhood, not of an edge
-        self.outline = _convolutions(outline_widths, again=True) if outline_widths else None
-        pooled = 2 * sum(row[-1] for row in (widths, outline_widths) if row)
-        self.head = nn.Sequential(
-            nn.Linear(pooled, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, 1)
-        )
-
-    def forward(self, image: Tensor, soft: Tensor) -> Tensor:
-        """Logits (N,) of images (N, 1, H, W) under soft masks (N, 1, H, W), 0 to 1."""
-        pooled = [_pooled(self.features(image * soft))]
-        if self.outline is not None:
-            # cut at one half: how sure the first stage is tells of the scanner, not of the shape;
-            # no gradient passes: what outline a node has is for the drawn masks to teach
-            shape = functional.avg_pool2d((soft >= 0.5).to(soft.dtype), 2)
-            pooled.append(_pooled(self.outline(2 * shape - 1)))
-        logits: Tensor = self.head(torch.cat(pooled, dim=1))
-        return logits.squeeze(1)
-
-
-def _convolutions(widths: tuple[int, ...], *, again: bool = False) -> nn.Sequential:
-    """Halve the image with each of the widths; `again`: convolve once more at each size."""
-    layers: list[nn.Module] = []
-    channels = 1
-    for width in widths:
-        for stride in (2, 1) if again else (2,):
-            layers += [
-                nn.Conv2d(channels, width, 3, stride=stride, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            ]
-            channels = width
-    return nn.Sequential(*layers)
-
-
-def _pooled(features: Tensor) -> Tensor:
-    """Mean and maximum over the image: a node's size, and its strongest sign whatever its size."""
-    return torch.cat([features.mean((2, 3)), features.amax((2, 3))], dim=1)
+from model.classifier import NodeClassifier
 
 
 class AxNet(nn.Module):
@@ -73,22 +21,28 @@ class AxNet(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
+        self.architecture = architecture
         self.segmenter = _segmenter(architecture)
-        self.classifier = NodeClassifier(
-            architecture.classifier_widths,
-            architecture.classifier_hidden,
-            architecture.outline_widths,
-        )
+        self.classifier = NodeClassifier(architecture)
 
     @property
     def encoder(self) -> nn.Module:
         """The encoder of the first stage."""
         return self.segmenter.get_submodule("encoder")
 
-    def forward(self, image: Tensor, focus: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mask logits, and class logits of what the soft mask leaves inside `focus`."""
+    def forward(
+        self, image: Tensor, focus: Tensor | None = None, drawn: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Mask logits, and class logits of what the soft mask leaves inside `focus`.
+
+        `drawn` (N, 1, H, W) is the mask that the classifier sees in place of the soft one, where it
+        is not negative.
+        """
         mask_logits = self.segment(image)
-        return mask_logits, self.classify(image, mask_logits, focus)
+        soft = torch.sigmoid(mask_logits)
+        if drawn is not None:
+            soft = torch.where(drawn >= 0, drawn, soft)
+        return mask_logits, self._read(image, soft, focus)
 
     def segment(self, image: Tensor) -> Tensor:
         """Mask logits (N, 1, H, W) of images (N, 1, H, W)."""
@@ -101,10 +55,11 @@ class AxNet(nn.Module):
         `focus` (N, 1, H, W), 0 or 1, masks other components out of the soft mask, so that one
         node is scored alone.
         """
-        soft = torch.sigmoid(mask_logits)
-        if focus is not None:
-            soft = soft * focus
-        logits: Tensor = self.classifier(image, soft)
+        return self._read(image, torch.sigmoid(mask_logits), focus)
+
+    def _read(self, image: Tensor, soft: Tensor, focus: Tensor | None) -> Tensor:
+        """Class logits (N,) under soft masks (N, 1, H, W)."""
+        logits: Tensor = self.classifier(image, soft if focus is None else soft * focus)
         return logits
 
 

@@ -7,7 +7,7 @@ hold this module against it, and docs/datasets.md has the times.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -28,6 +28,12 @@ class Batch:
     annotated: Tensor  # (N,) bool: the mask means something
     label: Tensor  # (N,) float, 0 or 1
     labelled: Tensor  # (N,) bool: the label means something
+    shown: Tensor  # (N,) bool: the classifier sees the drawn mask
+
+    @property
+    def seen(self) -> Tensor:
+        """Mask (N, 1, H, W) that the classifier sees; -1 where it sees the one that is found."""
+        return torch.where(self.shown[:, None, None, None], self.mask, -1.0)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ def augment(batch: Batch, settings: Augmentation, generator: Generator) -> Batch
     moved = apply_move(stack, move)
     image = torch.stack([_look(one, settings, generator) for one in moved[:, :1]])
     mask, focus = (moved[:, 1:2] > 0.5).float(), (moved[:, 2:] > 0.5).float()
-    return Batch(image, mask, focus, batch.annotated, batch.label, batch.labelled)
+    return replace(batch, image=image, mask=mask, focus=focus)
 
 
 def draw_move(count: int, settings: Augmentation, generator: Generator) -> Move:

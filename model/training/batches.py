@@ -5,6 +5,7 @@ So a run that goes on at any step draws what an unbroken one would; no generator
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -68,7 +69,8 @@ def collect(cache: Cache, chosen: Indices, scale: int) -> Batch:
     labels = torch.from_numpy(cache.labels[chosen])
     annotated = torch.from_numpy(cache.annotated[chosen])
     focus = torch.ones_like(mask)
-    return Batch(image, mask, focus, annotated, labels.clamp_min(0).float(), labels >= 0)
+    label, shown = labels.clamp_min(0).float(), torch.zeros_like(annotated)
+    return Batch(image, mask, focus, annotated, label, labels >= 0, shown)
 
 
 def look_alone(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
@@ -76,7 +78,13 @@ def look_alone(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
     focus = batch.focus.clone()
     for index in np.flatnonzero(rng.random(len(focus)) < share):
         focus[index, 0] = _one_node(batch.mask[index, 0], rng)
-    return Batch(**{**vars(batch), "focus": focus})
+    return replace(batch, focus=focus)
+
+
+def show(batch: Batch, share: float, rng: np.random.Generator) -> Batch:
+    """Show the classifier the drawn mask of a share of the images that have one."""
+    drawn = torch.from_numpy(rng.random(len(batch.shown)) < share)
+    return replace(batch, shown=drawn & batch.annotated)
 
 
 def _one_node(mask: Tensor, rng: np.random.Generator) -> Tensor:

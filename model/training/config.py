@@ -156,6 +156,9 @@ class TrainConfig:
     # processes that decode and prepare images, then threads that draw batches ahead; 0: none
     workers: int = 2
     focus: float = 0.5  # probability that the classifier sees one of several nodes alone
+    # probability that the classifier sees the drawn mask and not the found one: it then learns what
+    # a node holds, and not how sure the first stage is of it; not in the paper
+    drawn: float = 0.0
     clip: float = 0.0  # greatest norm of the gradient, longer ones are shortened to it; 0: none
     patience: int = 0  # epochs without better weights after which the last stage ends; 0: never
     checkpoint_steps: int = 100  # a checkpoint after so many steps too; 0: after epochs only

@@ -77,7 +77,7 @@ def _batch(prepared: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]]]) -> B
     image = torch.from_numpy(np.stack([grey for grey, _ in prepared]))[:, None].float() / 255
     mask = torch.from_numpy(np.stack([mask for _, mask in prepared]))[:, None].float()
     yes = torch.ones(len(prepared), dtype=torch.bool)
-    return Batch(image, mask, torch.ones_like(mask), yes, yes.float(), yes)
+    return Batch(image, mask, torch.ones_like(mask), yes, yes.float(), yes, ~yes)
 
 
 def _column(title: str, batch: Batch) -> NDArray[np.uint8]:

@@ -2,8 +2,8 @@
 
 A phantom's tissue is invented; a picture of a breast or an axilla is not. Where a dataset has
 pictures with room beside what its masks outline, a node can be drawn there: the cortex out of
-speckle as strong as the picture's own, the hilum out of strands from elsewhere in it, and the
-layers around give way. The drawing is the phantoms' (`phantom_node`), in millimetres.
+speckle as strong as the picture's own or of tissue from elsewhere in it, the hilum out of such
+tissue or of what was there, and the layers around give way. The drawing is the phantoms' (`phantom_node`), in millimetres.
 """
 
 from dataclasses import dataclass
@@ -18,12 +18,15 @@ from model.training.phantom_node import Node, draw_node, inner, moved, plainer
 from model.training.phantom_records import Features, Field, Mask
 from model.training.phantom_shapes import inside
 from model.training.phantom_texture import lookup
-from model.training.phantom_visible import LEAST_MM, TRIES, detectability
+from model.training.phantom_visible import TRIES, detectability
 
 _PROBE_MM = (34.0, 50.0)  # width of what linear probes show
 _RANGE_DB = (56.0, 90.0)  # between black and white
 _LEAST_GREY = 0.12  # darker places are shadows: nobody would see a node there
-_PLACES = 24  # tried, to find room for one
+_NODES, _PLACES = 4, 12  # nodes, and places of each, that are tried to find room
+_PLAIN = 0.1  # share of nodes whose cortex is plain speckle
+_GROWN = 0.6  # share of nodes whose fat is the tissue that was there, with a cortex round it
+_LEAST_MM = 3.0  # detectability; real nodes are fainter than what a phantom's network needs
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,15 @@ def _find_room(
     height, width = picture.grey.shape
     extent = width * picture.mm, height * picture.mm
     smooth = ndimage.uniform_filter(picture.grey, max(round(3 / picture.mm), 3))
-    for _ in range(_PLACES):
-        node = draw_node(features, (0.8 * extent[0], 0.45 * extent[1]), rng)
-        half_x, half_z = node.outline.reach
+    for place in range(_NODES * _PLACES):
+        if place % _PLACES == 0:
+            drawn = draw_node(features, (0.8 * extent[0], 0.45 * extent[1]), rng)
+        half_x, half_z = drawn.outline.reach
         free = extent[0] / 2 - half_x - 0.5
         top, bottom = 2.0 + half_z, 0.85 * extent[1] - 0.7 * half_z
         if free <= 0 or bottom <= top:
             continue
-        node = moved(node, rng.uniform(-free, free), rng.uniform(top, bottom))
+        node = moved(drawn, rng.uniform(-free, free), rng.uniform(top, bottom))
         near = node.outline.radius(picture.x, picture.z)[0] < 1.15
         if not near.any() or (near & taken).any() or smooth[near].mean() < _LEAST_GREY:
             continue
@@ -124,10 +128,6 @@ def _draw(picture: _Picture, node: Node, rng: np.random.Generator) -> None:
     x, z = np.broadcast_arrays(picture.x, picture.z)
     rho, u, v = node.outline.radius(picture.x, picture.z)
     distance = node.outline.distance(rho, u, v)
-    away = tuple(int(n) for n in rng.integers(0, grey.shape))
-    strands = _elsewhere(grey - _smooth(grey, 1.5 / mm), away)
-    strands *= np.float32(rng.uniform(0.3, 1.1))
-    speckle = _speckle(grey, mm, rng)
     ring = (rho > 1.05) & (rho < 1.6)
     around = np.float32(0.5 * np.median(grey[ring])) if ring.any() else np.float32(0.1)
     level = around + np.float32(0.5) * _smooth(grey, 4 / mm)
@@ -136,18 +136,38 @@ def _draw(picture: _Picture, node: Node, rng: np.random.Generator) -> None:
     fade = np.exp(-np.maximum(distance, 0) / np.float32(6))
     thick = np.float32(2 * node.outline.b * node.enhancement_db * picture.per_db)
     outside += ndimage.gaussian_filter((below * fade * thick).astype(np.float32), 0.6 / mm)
+    cortex, hilum, own = _stuff(picture, rng, unclear=node.features.unclear)
     weight = inside(distance, node.margin_mm)
     for tried in range(TRIES + 1):
         echo, mirror, fat = inner(node, x, z, u, v)
         filled = np.maximum(level + np.float32(picture.per_db) * (echo + 4 * mirror), 0.3 * level)
-        filled += speckle + fat * (strands - speckle)
+        grown = outside + np.float32(picture.per_db * node.hilum_db)
+        filled += cortex + fat * (hilum - cortex + np.float32(own) * (grown - hilum - filled))
         grey[:] = outside + weight * (filled - outside)
-        if tried == TRIES or detectability(grey, x, z, node) >= LEAST_MM:
+        if tried == TRIES or detectability(grey, x, z, node) >= _LEAST_MM:
             break
         node = plainer(node)  # its outline stays
     rim = np.exp(-((distance / np.float32(0.16)) ** 2)) * node.outline.steepness(u, v) ** 3
     gap = np.clip(lookup("cloud", u, v, node.origin, stretch=(0.7, 0.7)) + 0.5, 0, 1.5)
     grey += np.float32(rng.uniform(0, 0.25) * node.capsule) * rim * gap
+
+
+def _stuff(
+    picture: _Picture, rng: np.random.Generator, *, unclear: bool
+) -> tuple[Field, Field, float]:
+    """Return the texture of the cortex, that of the hilum, and how much of the fat stays itself.
+
+    Both are tissue from elsewhere in the picture, but for some cortices of plain speckle: what is
+    drawn out of other grains than the scanner's is found by those and not by what it is.
+    """
+    grey, mm = picture.grey, picture.mm
+    fine = grey - _smooth(grey, 1.5 / mm)
+    cortex, hilum = _elsewhere(fine, rng), _elsewhere(fine, rng)
+    cortex *= np.float32(rng.uniform(0.4, 0.9))
+    if rng.random() < _PLAIN:
+        cortex = _speckle(grey, mm, rng)
+    own = float(rng.uniform(0.4, 1.0)) if rng.random() < _GROWN and not unclear else 0.0
+    return cortex, hilum * np.float32(rng.uniform(0.4, 1.1)), own
 
 
 def _speckle(grey: Field, mm: float, rng: np.random.Generator) -> Field:
@@ -171,10 +191,16 @@ def _smooth(grey: Field, sigma: float) -> Field:
     return smooth
 
 
-def _elsewhere(texture: Field, away: tuple[int, ...]) -> Field:
-    """Return a texture from another place of the picture."""
-    moved_there: Field = np.roll(texture, away, (0, 1))
-    return moved_there
+def _elsewhere(texture: Field, rng: np.random.Generator) -> Field:
+    """Return a texture from another place of the picture, mirrored at its edges."""
+    rows, columns = (_there(size, int(rng.integers(2 * size))) for size in texture.shape)
+    return texture[np.ix_(rows, columns)]
+
+
+def _there(size: int, away: int) -> NDArray[np.intp]:
+    """Places 0 to size - 1, gone there and back from `away`."""
+    turn = (np.arange(size) + away) % (2 * size)
+    return np.minimum(turn, 2 * size - 1 - turn)
 
 
 def _given_way(picture: _Picture, node: Node, rho: Field, strength: float) -> Field:

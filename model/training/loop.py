@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from model.errors import TrainingError
-from model.network import AxNet
 from model.training import batches, checkpoint, initial, journal, traces
 from model.training.ahead import ahead
 from model.training.augment import Batch, augment
@@ -62,7 +61,7 @@ class Trainer:
         self.team = team or Team()
         self._say = say if self.team.first else _silent
         self.device = self.team.device
-        self.network = AxNet(config.architecture)
+        self.network = initial.build(config.architecture)
         if not (out / checkpoint.NAME).exists():  # a checkpoint holds more than they
             initial.load(self.network, config)
         self.team.synchronise(self.network)
@@ -127,13 +126,12 @@ class Trainer:
 
     def _step(self, model: nn.Module, cache: Cache, drawn: _Drawn, epoch: int, step: int) -> float:
         """One update of the weights; the loss."""
-        batch = drawn.batch
+        on_device = Batch(*(part.to(self.device) for part in vars(drawn.batch).values()))
         torch.manual_seed(drawn.seed)  # the network's own dropout; a resumed run draws the same
         with torch.autocast(
             self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
         ):
-            logits = model(self._normalised(batch.image), batch.focus.to(self.device))
-        on_device = Batch(*(part.to(self.device) for part in vars(batch).values()))
+            logits = model(self._normalised(on_device.image), on_device.focus, on_device.seen)
         mask, label = (part.to(torch.promote_types(part.dtype, torch.float32)) for part in logits)
         loss = joint_loss(mask, label, on_device, self.config.loss, self.team.total)
         value = float(loss.detach())
@@ -154,6 +152,7 @@ class Trainer:
         batch = batches.collect(cache, chosen, self._plan[epoch][0].scale)
         batch = traces.disturb(batch, config.augmentation, rng)
         batch = batches.look_alone(batch, config.focus, rng)
+        batch = batches.show(batch, config.drawn, rng)
         batch = augment(batch, config.augmentation, torch.Generator().manual_seed(seed))
         return _Drawn(batch, chosen, seed)
 

@@ -8,6 +8,7 @@ recipe, rules, figures. What only the people who trained the model can know stan
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from model.architecture import Architecture
 from model.bundle_file import Bundle, Card
 
 NAME = "model-card.md"
@@ -110,8 +111,8 @@ def _methods(card: Card) -> list[str]:
         "## Method (7, 12, 13, 15)",
         f"**Input (7, 12b).** The tissue region, {spec.width} x {spec.height} grey ({spec.resize}),"
         f" less {spec.mean:g}, over {spec.std:g}.",
-        f"**Model (12c, 22).** {card.architecture.label}, then a CNN on image x sigmoid(mask)"
-        f"{', and on the outline' if card.architecture.outline_widths else ''}, both trained by one"
+        f"**Model (12c, 22).** {card.architecture.label}, then a CNN"
+        f"{_classifier(card.architecture)}, both trained by one"
         " loss (Wang 2024, doi 10.1186/s12885-024-12619-6).",
         f"**Training (12c).** Initial weights: {_initial(training)}. Seed"
         f" {training.get('seed', 'unknown')}." + _best(training),
@@ -126,6 +127,12 @@ def _methods(card: Card) -> list[str]:
         _points(card),
         _question("12d"),
     ]
+
+
+def _classifier(architecture: Architecture) -> str:
+    named = f" ({architecture.classifier_encoder})" if architecture.classifier_encoder else ""
+    outline = ", and on the outline" if architecture.outline_widths else ""
+    return f"{named} on image x sigmoid(mask){outline}"
 
 
 def _initial(training: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ def _batch(image: Tensor) -> Batch:
     yes = torch.ones(len(image), dtype=torch.bool)
     mask = torch.zeros_like(image)
     mask[:, :, 20:40, 30:60] = 1
-    return Batch(image, mask, torch.ones_like(mask), yes, torch.ones(len(image)), yes)
+    return Batch(image, mask, torch.ones_like(mask), yes, torch.ones(len(image)), yes, ~yes)
 
 
 def _seeded(seed: int = 0) -> Generator:
@@ -81,7 +81,7 @@ def test_each_is_switched_off_by_its_probability(name) -> None:
 
 def test_a_probability_is_the_share_of_images() -> None:
     image = _smooth(1, 16, 16).repeat(400, 1, 1, 1)
-    batch = Batch(image, image.round(), image.round(), *(torch.ones(400),) * 3)
+    batch = Batch(image, image.round(), image.round(), *(torch.ones(400),) * 4)
     for name in ("rotation_p", "elastic_p", "gamma_p", "noise_p", "blur_p", "dropout_p"):
         settings = replace(STILL, dropout=0.9, **{name: 0.25})
         changed = (augment(batch, settings, _seeded()).image - image).abs().amax((1, 2, 3)) > 1e-5
@@ -158,7 +158,7 @@ def test_gamma_is_one_exponent_an_image() -> None:
 
 def _batch200(image: Tensor) -> Batch:
     yes = torch.ones(len(image), dtype=torch.bool)
-    return Batch(image, torch.ones_like(image), torch.ones_like(image), yes, yes.float(), yes)
+    return Batch(image, torch.ones_like(image), torch.ones_like(image), yes, yes.float(), yes, ~yes)
 
 
 def test_gamma_of_torchvision_is_the_same_curve() -> None:

@@ -28,6 +28,7 @@ def test_what_is_written_is_read(tmp_path) -> None:
 def test_a_card_without_a_row_for_the_outline_is_as_it_was(tmp_path) -> None:
     bundle(tmp_path)
     assert "outline_widths" not in (tmp_path / CARD_NAME).read_text()
+    assert "classifier_encoder" not in (tmp_path / CARD_NAME).read_text()
     assert Bundle.load(tmp_path).card.architecture.outline_widths == ()
 
 

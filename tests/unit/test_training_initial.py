@@ -111,3 +111,27 @@ def test_a_choice_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     path.write_text('[[stages]]\nschedule = "step"')
     with pytest.raises(TrainingError, match="schedule must be one of"):
         config.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"encoder": "nonsense"}, "encoder 'nonsense'"),
+        ({"classifier_encoder": "nonsense"}, "classifier_encoder 'nonsense'"),
+        ({"classifier_encoder": "vit_tiny_patch16_224"}, "images of any size"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_named(change: dict[str, str], says: str) -> None:
+    with pytest.raises(TrainingError, match=says):
+        initial.build(dataclasses.replace(TINY, **change))
+
+
+def test_building_leaves_the_random_numbers_and_the_mode_as_they_are() -> None:
+    torch.manual_seed(3)
+    plain, after = AxNet(TINY), torch.rand(1)
+    torch.manual_seed(3)
+    built = initial.build(TINY)
+    assert torch.equal(torch.rand(1), after)
+    assert built.training
+    same = zip(plain.state_dict().values(), built.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in same)

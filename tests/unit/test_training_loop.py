@@ -11,6 +11,7 @@ import torch
 
 from model.bundle_file import OperatingPoint
 from model.training import batches, config, journal
+from model.training.augment import Batch
 from model.training.config import Points, Stage, TrainConfig
 from model.training.loss import joint_loss
 from model.training.run import train
@@ -75,6 +76,20 @@ def test_every_step_and_process_draws_other_numbers() -> None:
     drawn = [batches.generator_of(7, *place).integers(2**62) for place in places]
     drawn.append(np.random.default_rng((7, 0)).integers(2**62))  # the order of the epoch
     assert len(set(drawn)) == 5
+
+
+def test_the_drawn_mask_is_shown_as_often_as_asked_and_only_where_there_is_one() -> None:
+    count = 400
+    mask = torch.ones(count, 1, 2, 2)
+    annotated = torch.arange(count) % 2 == 0
+    yes = torch.ones(count, dtype=torch.bool)
+    batch = Batch(mask, mask, mask, annotated, yes.float(), yes, ~yes)
+    shown = batches.show(batch, 0.5, np.random.default_rng(1))
+    assert not shown.shown[~annotated].any()
+    assert 0.4 < float(shown.shown[annotated].float().mean()) < 0.6
+    assert (shown.seen[shown.shown] == 1).all()
+    assert (shown.seen[~shown.shown] == -1).all()
+    assert not batches.show(batch, 0.0, np.random.default_rng(1)).shown.any()
 
 
 # the update
