@@ -13,7 +13,7 @@ class Architecture:
     encoder: str = PAPER_TEXT  # an encoder name of segmentation-models-pytorch
     decoder_channels: int = 256  # of the atrous pyramid; the published DeepLabV3+ has 256
     classifier_widths: tuple[int, ...] = (8, 16, 32, 48, 48)  # channels of the CNN's convolutions
-    # a network of timm in place of those convolutions, down to 1/16 of the image; the paper has none
+    # a network of timm in their place, down to 1/16 of the image; the paper has none
     classifier_encoder: str = ""
     # channels of a second row that sees the outline alone; the paper has none
     outline_widths: tuple[int, ...] = ()

@@ -52,7 +52,7 @@ class NodeClassifier(nn.Module):
         return logits.squeeze(1)
 
     def _content(self, masked: Tensor, soft: Tensor) -> Tensor:
-        """What is inside the mask, (N, 2 C)."""
+        """Return what is inside the mask, (N, 2 C)."""
         if not self._coarse:
             return _pooled(self.features(masked))
         (features,) = self.features(masked)

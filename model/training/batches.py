@@ -5,7 +5,7 @@ So a run that goes on at any step draws what an unbroken one would; no generator
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.nodes import territories
-from model.training.augment import Batch
-from model.training.config import Stage
+from model.training import traces
+from model.training.augment import Batch, augment
+from model.training.config import Stage, TrainConfig
 from model.training.data import Cache
 
 Indices = NDArray[np.int64]
@@ -57,6 +58,28 @@ def work(stage: Stage, images: float) -> float:
 def work_of(plan: Sequence[tuple[Stage, int]], images: int) -> float:
     """Effort of the epochs of a plan."""
     return sum(work(stage, images * stage.share) for stage, _ in plan)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a step trains on."""
+
+    batch: Batch
+    rows: Indices  # which images of the cache they are
+    seed: int  # of what the network itself draws
+
+
+def draw(
+    cache: Cache, chosen: Indices, stage: Stage, config: TrainConfig, rng: np.random.Generator
+) -> Drawn:
+    """Collect and augment the images of a step; runs beside the step before."""
+    seed = int(rng.integers(2**62))
+    batch = collect(cache, chosen, stage.scale)
+    batch = traces.disturb(batch, config.augmentation, rng)
+    batch = look_alone(batch, config.focus, rng)
+    batch = show(batch, config.drawn, rng)
+    batch = augment(batch, config.augmentation, torch.Generator().manual_seed(seed))
+    return Drawn(batch, chosen, seed)
 
 
 def collect(cache: Cache, chosen: Indices, scale: int) -> Batch:

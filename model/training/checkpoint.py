@@ -40,7 +40,13 @@ class Progress:
     origin: str = ""  # fingerprint of the seed and images that the position counts in
 
 
-def save(folder: Path, network: nn.Module, optimiser: Adam, progress: Progress) -> None:
+def save(
+    folder: Path,
+    network: nn.Module,
+    optimiser: Adam,
+    progress: Progress,
+    averaged: nn.Module | None = None,
+) -> None:
     """Write a checkpoint; a crash or a full disk in the middle leaves the one before.
 
     Raises
@@ -49,6 +55,8 @@ def save(folder: Path, network: nn.Module, optimiser: Adam, progress: Progress) 
         It cannot be written.
     """
     tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
+    if averaged is not None:
+        tensors |= {f"averaged.{k}": v for k, v in averaged.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": v for k, v in state.items()}
     tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
@@ -57,8 +65,10 @@ def save(folder: Path, network: nn.Module, optimiser: Adam, progress: Progress) 
     write_whole(folder / NAME, to_safetensors(tensors, about))
 
 
-def load(folder: Path, network: nn.Module, optimiser: Adam) -> Progress:
-    """Bring network and optimiser to where the run stopped.
+def load(
+    folder: Path, network: nn.Module, optimiser: Adam, averaged: nn.Module | None = None
+) -> Progress:
+    """Bring network, optimiser and the mean of the weights to where the run stopped.
 
     Raises
     ------
@@ -69,6 +79,8 @@ def load(folder: Path, network: nn.Module, optimiser: Adam) -> Progress:
     try:
         tensors, progress = _read(path)
         network.load_state_dict(_under(tensors, "network."))
+        if averaged is not None:
+            averaged.load_state_dict(_under(tensors, "averaged."))
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise TrainingError(
             f"{path} cannot be resumed, it is damaged or of another network:"

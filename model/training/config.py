@@ -159,6 +159,9 @@ class TrainConfig:
     # probability that the classifier sees the drawn mask and not the found one: it then learns what
     # a node holds, and not how sure the first stage is of it; not in the paper
     drawn: float = 0.0
+    # the weights that are measured and kept are a running mean, of which each step keeps this share
+    # (0.998 forgets half in 350 steps); 0: those of the last step, as in the paper
+    average: float = 0.0
     clip: float = 0.0  # greatest norm of the gradient, longer ones are shortened to it; 0: none
     patience: int = 0  # epochs without better weights after which the last stage ends; 0: never
     checkpoint_steps: int = 100  # a checkpoint after so many steps too; 0: after epochs only
@@ -174,7 +177,14 @@ class TrainConfig:
     stages: tuple[Stage, ...] = (Stage(),)
 
     def __post_init__(self) -> None:
-        """Refuse a stage that would train nothing."""
+        """Refuse what would train nothing, or not what it says."""
+        if not 0 <= self.average < 1:
+            raise TrainingError("average must be at least 0 and less than 1")
+        if self.average and any(s.trains == "class" for s in self.stages):
+            raise TrainingError(
+                'stages: trains = "class" reads the masks of the last step, and average keeps a'
+                " mean of other masks: take one of them out"
+            )
         if not self.loss.classification and any(s.trains == "class" for s in self.stages):
             raise TrainingError(
                 'stages: trains = "class" trains nothing where loss.classification is 0: take one'

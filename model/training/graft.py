@@ -3,7 +3,8 @@
 A phantom's tissue is invented; a picture of a breast or an axilla is not. Where a dataset has
 pictures with room beside what its masks outline, a node can be drawn there: the cortex out of
 speckle as strong as the picture's own or of tissue from elsewhere in it, the hilum out of such
-tissue or of what was there, and the layers around give way. The drawing is the phantoms' (`phantom_node`), in millimetres.
+tissue or of what was there, and the layers around give way. The drawing is the phantoms'
+(`phantom_node`), in millimetres.
 """
 
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ _LEAST_GREY = 0.12  # darker places are shadows: nobody would see a node there
 _NODES, _PLACES = 4, 12  # nodes, and places of each, that are tried to find room
 _PLAIN = 0.1  # share of nodes whose cortex is plain speckle
 _GROWN = 0.6  # share of nodes whose fat is the tissue that was there, with a cortex round it
+_FATTY = 0.75  # share of nodes with a hilum that it has all but replaced by fat
+_WHITE = 0.85  # grey of letters and calipers, and more
+_MARK = 0.35  # of the grey range, above the mean of its surroundings
 _LEAST_MM = 3.0  # detectability; real nodes are fainter than what a phantom's network needs
 
 
@@ -108,7 +112,7 @@ def _find_room(
     smooth = ndimage.uniform_filter(picture.grey, max(round(3 / picture.mm), 3))
     for place in range(_NODES * _PLACES):
         if place % _PLACES == 0:
-            drawn = draw_node(features, (0.8 * extent[0], 0.45 * extent[1]), rng)
+            drawn = draw_node(features, (0.8 * extent[0], 0.45 * extent[1]), rng, _FATTY)
         half_x, half_z = drawn.outline.reach
         free = extent[0] / 2 - half_x - 0.5
         top, bottom = 2.0 + half_z, 0.85 * extent[1] - 0.7 * half_z
@@ -161,13 +165,22 @@ def _stuff(
     drawn out of other grains than the scanner's is found by those and not by what it is.
     """
     grey, mm = picture.grey, picture.mm
-    fine = grey - _smooth(grey, 1.5 / mm)
+    fine = _without_marks(grey, grey - _smooth(grey, 1.5 / mm))
     cortex, hilum = _elsewhere(fine, rng), _elsewhere(fine, rng)
     cortex *= np.float32(rng.uniform(0.4, 0.9))
     if rng.random() < _PLAIN:
         cortex = _speckle(grey, mm, rng)
     own = float(rng.uniform(0.4, 1.0)) if rng.random() < _GROWN and not unclear else 0.0
     return cortex, hilum * np.float32(rng.uniform(0.4, 1.1)), own
+
+
+def _without_marks(grey: Field, fine: Field) -> Field:
+    """Blank letters and calipers in a texture: they are no tissue, and would teach that they are.
+
+    They are white, and stand out from what is around more than speckle and fascia do.
+    """
+    marks = ndimage.binary_dilation((grey > _WHITE) & (fine > _MARK), iterations=3)
+    return np.where(marks, np.float32(0), fine)
 
 
 def _speckle(grey: Field, mm: float, rng: np.random.Generator) -> Field:

@@ -5,9 +5,10 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import save as to_safetensors
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from model.errors import TrainingError
-from model.training import batches, checkpoint, initial, journal, traces
+from model.network import AxNet
+from model.training import batches, checkpoint, initial, journal
 from model.training.ahead import ahead
-from model.training.augment import Batch, augment
-from model.training.batches import Indices
+from model.training.augment import Batch
+from model.training.averaged import averaged
+from model.training.batches import Drawn, Indices
 from model.training.config import Stage, TrainConfig
 from model.training.data import Cache
 from model.training.distributed import Team
@@ -27,15 +30,6 @@ from model.training.validation import Validation, validate
 
 BEST = "best.safetensors"
 _LINE_EVERY_S = 30.0  # between two lines within an epoch
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """What a step trains on."""
-
-    batch: Batch
-    rows: Indices  # which images of the cache they are
-    seed: int  # of what the network itself draws
 
 
 class Trainer:
@@ -66,15 +60,21 @@ class Trainer:
             initial.load(self.network, config)
         self.team.synchronise(self.network)
         self.network.to(self.device).to(memory_format=torch.channels_last)
+        self.averaged = averaged(self.network, config.average) if config.average else None
         self.optimiser = Adam(self.network.parameters(), lr=config.stages[0].learning_rate)
         self.progress = checkpoint.Progress()
         self._plan = [(stage, n) for stage in config.stages for n in range(stage.epochs)]
         self._started = self._spoke = time.monotonic()
         self._worked = 0.0  # since then, in full-size images
 
+    @property
+    def kept(self) -> AxNet:
+        """The network whose weights are measured and kept: the mean, where there is one."""
+        return cast(AxNet, self.averaged.module) if self.averaged else self.network
+
     def resume(self) -> None:
         """Go on from the last checkpoint."""
-        self.progress = checkpoint.load(self.out, self.network, self.optimiser)
+        self.progress = checkpoint.load(self.out, self.network, self.optimiser, self.averaged)
 
     def fit(self, train: Cache, validation: Cache) -> checkpoint.Progress:
         """Train through all stages.
@@ -97,7 +97,7 @@ class Trainer:
 
     def validate(self, cache: Cache, scale: int = 1) -> Validation:
         """Measure the network as it stands."""
-        return validate(self.network, cache, self.config.nodes, scale, self._normalised)
+        return validate(self.kept, cache, self.config.nodes, scale, self._normalised)
 
     def _epoch(self, cache: Cache, epoch: int) -> None:
         """Train once over (a share of) the images, from the step that is next."""
@@ -107,7 +107,14 @@ class Trainer:
         model = self._ready(stage)
         every = self.config.checkpoint_steps
         draws = (
-            partial(self._draw, cache, chosen[self.team.rank :: self.team.size], epoch, step)
+            partial(
+                batches.draw,
+                cache,
+                chosen[self.team.rank :: self.team.size],
+                stage,
+                self.config,
+                batches.generator_of(self.config.seed, epoch, step, self.team.rank),
+            )
             for step, chosen in enumerate(order)
             if step >= self.progress.step
         )
@@ -124,7 +131,7 @@ class Trainer:
                 self._save()
             self._tell(cache, epoch, len(order))
 
-    def _step(self, model: nn.Module, cache: Cache, drawn: _Drawn, epoch: int, step: int) -> float:
+    def _step(self, model: nn.Module, cache: Cache, drawn: Drawn, epoch: int, step: int) -> float:
         """One update of the weights; the loss."""
         on_device = Batch(*(part.to(self.device) for part in vars(drawn.batch).values()))
         torch.manual_seed(drawn.seed)  # the network's own dropout; a resumed run draws the same
@@ -142,19 +149,9 @@ class Trainer:
         if self.config.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimiser.step()
+        if self.averaged:
+            self.averaged.update_parameters(self.network)
         return value
-
-    def _draw(self, cache: Cache, chosen: Indices, epoch: int, step: int) -> _Drawn:
-        """Collect and augment the images of a step; runs beside the step before."""
-        config = self.config
-        rng = batches.generator_of(config.seed, epoch, step, self.team.rank)
-        seed = int(rng.integers(2**62))
-        batch = batches.collect(cache, chosen, self._plan[epoch][0].scale)
-        batch = traces.disturb(batch, config.augmentation, rng)
-        batch = batches.look_alone(batch, config.focus, rng)
-        batch = batches.show(batch, config.drawn, rng)
-        batch = augment(batch, config.augmentation, torch.Generator().manual_seed(seed))
-        return _Drawn(batch, chosen, seed)
 
     def _ready(self, stage: Stage) -> nn.Module:
         """Set the network up for a stage, which may leave the masks as they are."""
@@ -216,7 +213,7 @@ class Trainer:
     def _keep(self, row: journal.Epoch) -> None:
         """Write the files of a finished epoch; the checkpoint names only what is on the disk."""
         if self.team.first and row.best:
-            tensors = {k: v.cpu().contiguous() for k, v in self.network.state_dict().items()}
+            tensors = {k: v.cpu().contiguous() for k, v in self.kept.state_dict().items()}
             checkpoint.write_whole(self.out / BEST, to_safetensors(tensors))
         self._save()
         self._write_log()
@@ -224,7 +221,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.team.first:
-            checkpoint.save(self.out, self.network, self.optimiser, self.progress)
+            checkpoint.save(self.out, self.network, self.optimiser, self.progress, self.averaged)
 
     def _write_log(self) -> None:
         if self.team.first:
@@ -277,7 +274,7 @@ class Trainer:
                 " go on with the same batch, share and number of processes"
             )
 
-    def _no_number(self, drawn: _Drawn, cache: Cache, epoch: int, step: int) -> TrainingError:
+    def _no_number(self, drawn: Drawn, cache: Cache, epoch: int, step: int) -> TrainingError:
         """Write out the batch whose loss is no number; the error to raise."""
         path = self.out / f"bad-batch-{self.team.rank}.safetensors"
         tensors = {k: v.contiguous() for k, v in vars(drawn.batch).items()}

@@ -12,7 +12,7 @@ from model.training.phantom_records import Features, Field
 from model.training.phantom_shapes import Outline, block, inside
 from model.training.phantom_texture import lookup
 
-_FATTY = 0.45  # share of nodes with a hilum that it has all but replaced by fat, as age does
+_FATTY = 0.45  # share of nodes whose hilum is nearly all of them
 _MOTTLED = 0.5  # share of those whose fat is as grey as what lies around, in patches
 _DARKEST_DB = -17.0  # of a cortex
 
@@ -49,9 +49,17 @@ class Canvas:
     loss_db: Field  # attenuation per mm beyond the tissue's mean, negative: enhancement
 
 
-def draw_node(features: Features, limit_mm: tuple[float, float], rng: np.random.Generator) -> Node:
-    """Draw the appearance of a node at the origin; `limit_mm` bounds its long and short axis."""
-    fatty = not features.unclear and rng.random() < _FATTY
+def draw_node(
+    features: Features,
+    limit_mm: tuple[float, float],
+    rng: np.random.Generator,
+    fatty_share: float = _FATTY,
+) -> Node:
+    """Draw the appearance of a node at the origin; `limit_mm` bounds its long and short axis.
+
+    `fatty_share` is that of the nodes with a hilum that fat has all but replaced, as age does.
+    """
+    fatty = not features.unclear and rng.random() < fatty_share
     low, high = (10.5, min(34.0, limit_mm[0])) if features.large else (5.5, 9.4)
     long_mm = low + (high - low) * (rng.beta(1.5, 1.5) if fatty else rng.beta(1.2, 1.9))
     ratio = _axis_ratio(features, fatty, rng)

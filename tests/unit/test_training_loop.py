@@ -8,11 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from model.bundle_file import OperatingPoint
+from model.errors import TrainingError
 from model.training import batches, config, journal
 from model.training.augment import Batch
 from model.training.config import Points, Stage, TrainConfig
+from model.training.loop import BEST
 from model.training.loss import joint_loss
 from model.training.run import train
 from model.training.validation import Validation
@@ -93,6 +96,38 @@ def test_the_drawn_mask_is_shown_as_often_as_asked_and_only_where_there_is_one()
 
 
 # the update
+
+
+def test_the_weights_that_are_kept_can_be_the_mean_of_the_steps(tmp_path) -> None:
+    settings = dataclasses.replace(FAST, average=0.5, stages=(Stage(epochs=1, batch=4),))
+    trainer = quiet(settings, tmp_path)
+    seen: list[dict[str, torch.Tensor]] = []
+    update = trainer.optimiser.step
+
+    def step() -> None:
+        update()
+        seen.append({k: v.clone() for k, v in trainer.network.state_dict().items()})
+
+    trainer.optimiser.step = step  # type: ignore[method-assign]
+    trainer.fit(disks(12, seed=1), disks(4, seed=2))
+    kept = load_file(tmp_path / BEST)
+    name = next(k for k, v in seen[0].items() if v.ndim == 4)
+    # of three steps: the first, then (1 + n) / (10 + n) of the mean is kept
+    mean = seen[0][name]
+    for number, state in enumerate(seen[1:], 1):
+        mean = torch.lerp(state[name], mean, min(0.5, (1 + number) / (10 + number)))
+    assert len(seen) == 3
+    assert torch.allclose(kept[name], mean, atol=1e-7)
+    assert not torch.allclose(kept[name], seen[-1][name], atol=1e-7)
+    counter = next(k for k in kept if k.endswith("num_batches_tracked"))
+    assert int(kept[counter]) == 3
+
+
+def test_a_mean_of_weights_needs_masks_that_are_trained(tmp_path) -> None:
+    with pytest.raises(TrainingError, match="average keeps a mean"):
+        dataclasses.replace(FAST, average=0.9, stages=(Stage(trains="class"),))
+    with pytest.raises(TrainingError, match="less than 1"):
+        dataclasses.replace(FAST, average=1.0)
 
 
 def _change(out: Path, clip: float) -> float:

@@ -17,6 +17,8 @@ from tests.builders_training import FAST, die, disks, mortal, quiet
 # everything random is on: augmentation, one node alone, dropout, a share of the images
 SETTINGS = dataclasses.replace(
     FAST,
+    drawn=0.3,
+    average=0.9,
     augmentation=Augmentation(),
     checkpoint_steps=1,
     stages=(
