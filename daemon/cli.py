@@ -30,6 +30,7 @@ COMMANDS = {
 # by name: the packages that define them are not imported for the sake of a message
 _CODES = {
     "BundleError": 2,
+    "SettingError": 2,
     "TrainingError": 3,
     "FrameError": 3,
     "StoreRefused": 3,

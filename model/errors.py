@@ -3,6 +3,7 @@
 ModelError
  ├─ BundleError      a bundle does not verify; says which file and why
  ├─ TrainingError    training cannot start or go on; says which row or setting
+ │   └─ SettingError  a setting of a training run is wrong; says which
  └─ DeviceError      the device failed; `out_of_memory` says whether a smaller batch may help
 """
 
@@ -17,6 +18,10 @@ class BundleError(ModelError):
 
 class TrainingError(ModelError):
     """Training or evaluation cannot start or go on."""
+
+
+class SettingError(TrainingError):
+    """A setting of a training run is wrong."""
 
 
 class DeviceError(ModelError):

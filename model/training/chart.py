@@ -95,7 +95,7 @@ class Chart:
                 f'<path d="M{left:.1f} {_TOP}V{_HEIGHT - _BOTTOM}" stroke="#ddd"/>',
                 f'<path d="M{_LEFT} {bottom:.1f}H{_WIDTH - _RIGHT}" stroke="#ddd"/>',
                 _text(f"{x:.3g}", (left, _HEIGHT - _BOTTOM + 16), anchor="middle"),
-                _text(f"{y:.2g}", (_LEFT - 6, bottom + 4), anchor="end"),
+                _text(f"{y:.3g}", (_LEFT - 6, bottom + 4), anchor="end"),
             ]
         return parts
 

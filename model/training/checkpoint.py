@@ -8,7 +8,7 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -37,7 +37,8 @@ class Progress:
     best_epoch: int = 0  # the epoch of the weights that are kept
     best_score: float = -1.0  # its validation score, 0..1
     history: tuple[Epoch, ...] = ()  # finished epochs; log.csv is written from it
-    origin: str = ""  # fingerprint of the seed and images that the position counts in
+    # fingerprints of the images and settings that the position counts in
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 def save(

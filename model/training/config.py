@@ -1,6 +1,7 @@
 """Settings of a training run: one TOML file, validated with the name of the wrong key."""
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,11 +9,17 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from model.architecture import Architecture
-from model.errors import TrainingError
+from model.errors import SettingError
 from model.nodes import Rules
 from model.preprocess import Spec
 
+STRIDE = 16  # of the encoder: what it is given must be a multiple of this, shrunk or not
 T = TypeVar("T")
+
+
+def _require(where: str, key: str, met: bool, what: str) -> None:
+    if not met:
+        raise SettingError(f"{where}: {key} must be {what}" if where else f"{key} must be {what}")
 
 
 @dataclass(frozen=True)
@@ -63,11 +70,11 @@ class Augmentation:
         names = ("flip", *(f.name for f in dataclasses.fields(self) if f.name.endswith("_p")))
         wrong = [name for name in names if not 0 <= getattr(self, name) <= 1]
         if wrong:
-            raise TrainingError(f"augmentation: {wrong[0]} must be from 0 to 1")
+            raise SettingError(f"augmentation: {wrong[0]} must be from 0 to 1")
         if self.blur < 1 or self.blur % 2 == 0:
-            raise TrainingError("augmentation: blur must be odd: 3, 5, 7")
+            raise SettingError("augmentation: blur must be odd: 3, 5, 7")
         if self.gamma < 1:
-            raise TrainingError("augmentation: gamma must be at least 1")
+            raise SettingError("augmentation: gamma must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,15 @@ class Stage:
     share: float = 1.0  # of the training images, drawn anew each epoch
     # "class": the masks stay as they are, and only what reads them is trained
     trains: Literal["all", "class"] = "all"
+
+    def __post_init__(self) -> None:
+        """Refuse a stretch in which nothing could be learned."""
+        _require("", "epochs", self.epochs >= 1, "at least 1")
+        _require("", "scale", self.scale >= 1, "at least 1")
+        # batch normalisation cannot train on a single image
+        _require("", "batch", self.batch >= 2, "at least 2")
+        _require("", "learning_rate", self.learning_rate > 0, "above 0")
+        _require("", "share", 0 < self.share <= 1, "above 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -120,11 +136,11 @@ class Folds:
     def __post_init__(self) -> None:
         """Refuse what is no division."""
         if self.count < 0 or self.count == 1:
-            raise TrainingError("folds: count must be at least 2, or 0 for one hold-out split")
+            raise SettingError("folds: count must be at least 2, or 0 for one hold-out split")
         if self.repeats < 1:
-            raise TrainingError("folds: repeats must be at least 1")
+            raise SettingError("folds: repeats must be at least 1")
         if not self.count and (self.repeats > 1 or self.ensemble):
-            raise TrainingError("folds: repeats and ensemble need a count of at least 2")
+            raise SettingError("folds: repeats and ensemble need a count of at least 2")
 
 
 @dataclass(frozen=True)
@@ -178,15 +194,24 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse what would train nothing, or not what it says."""
-        if not 0 <= self.average < 1:
-            raise TrainingError("average must be at least 0 and less than 1")
+        _require("", "stages", len(self.stages) > 0, "one [[stages]] or more")
+        for name in ("seed", "threads", "workers", "patience", "checkpoint_steps", "clip"):
+            _require("", name, getattr(self, name) >= 0, "at least 0")
+        for name in ("focus", "drawn"):
+            _require("", name, 0 <= getattr(self, name) <= 1, "from 0 to 1")
+        _require("", "average", 0 <= self.average < 1, "at least 0 and less than 1")
+        _require("input", "std", self.input.std > 0, "above 0")
+        for name in ("width", "height"):
+            finest = STRIDE * math.lcm(*(stage.scale for stage in self.stages))
+            size = getattr(self.input, name)
+            _require("input", name, size > 0 and size % finest == 0, f"a multiple of {finest}")
         if self.average and any(s.trains == "class" for s in self.stages):
-            raise TrainingError(
+            raise SettingError(
                 'stages: trains = "class" reads the masks of the last step, and average keeps a'
                 " mean of other masks: take one of them out"
             )
         if not self.loss.classification and any(s.trains == "class" for s in self.stages):
-            raise TrainingError(
+            raise SettingError(
                 'stages: trains = "class" trains nothing where loss.classification is 0: take one'
                 " of them out"
             )
@@ -197,7 +222,7 @@ def load(path: Path | None) -> TrainConfig:
 
     Raises
     ------
-    TrainingError
+    SettingError
         The file cannot be read, or names the wrong key.
     """
     if path is None:
@@ -205,9 +230,9 @@ def load(path: Path | None) -> TrainConfig:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
+        raise SettingError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
-        raise TrainingError(f"{path} is not TOML: {error}") from error
+        raise SettingError(f"{path} is not TOML: {error}") from error
     return _record(TrainConfig, document, str(path))
 
 
@@ -218,15 +243,15 @@ def _record(kind: type[T], document: Mapping[str, Any], where: str) -> T:
     values: dict[str, Any] = {}
     for key, value in document.items():
         if key not in known:
-            raise TrainingError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
+            raise SettingError(f"{where}: unknown key {key!r}; known: {', '.join(known)}")
         values[key] = _value(getattr(default, key), value, f"{where}: {key}")
         choices = get_args(get_type_hints(kind)[key])
         if isinstance(values[key], str) and choices and values[key] not in choices:
-            raise TrainingError(f"{where}: {key} must be one of {', '.join(choices)}")
+            raise SettingError(f"{where}: {key} must be one of {', '.join(choices)}")
     try:
         return kind(**values)
-    except ValueError as error:
-        raise TrainingError(f"{where}: {error}") from error
+    except (ValueError, SettingError) as error:
+        raise SettingError(f"{where}: {error}") from error
 
 
 def _value(default: Any, value: Any, where: str) -> Any:
@@ -243,7 +268,20 @@ def _value(default: Any, value: Any, where: str) -> Any:
     return _typed(value, type(default), where)
 
 
+# as TOML calls them
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text in quotes",
+    bool: "true or false",
+    list: "a list",
+    dict: "a table",
+}
+
+
 def _typed(value: Any, kind: type, where: str) -> Any:
     if type(value) is not kind:
-        raise TrainingError(f"{where} must be {kind.__name__}, not {type(value).__name__}")
+        found = _WORDS.get(type(value), type(value).__name__)
+        hint = ": write [[stages]]" if where.endswith(": stages") else ""
+        raise SettingError(f"{where} must be {_WORDS[kind]}, not {found}{hint}")
     return value

@@ -39,7 +39,10 @@ def _examine(row: Row, readers: Readers) -> Examined:
     nothing = np.zeros(duplicates.SHAPE, np.float32)
     for path in (row.image, row.mask):
         if path is not None and not path.is_file():
-            return Examined(nothing, ("missing_file", f"{path.name} is missing: add the file"))
+            return Examined(
+                nothing,
+                ("missing_file", f"{path.parent.name}/{path.name} is missing: add the file"),
+            )
     try:
         region = readers.region_of(row)
         row = replace(row, region=region)

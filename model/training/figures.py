@@ -44,10 +44,13 @@ def roc(scores: Floats, labels: Labels, points: Sequence[OperatingPoint]) -> str
     chart = Chart("ROC", "1 - specificity", "sensitivity")
     chart.line([(0, 0), (1, 1)], GREY, dashed=True)
     chart.line(zip(false.tolist(), true.tolist(), strict=True))
+    places: dict[tuple[float, float], list[str]] = {}  # points that coincide share a dot
     for number, point in enumerate(points, start=1):
         above = scores >= point.threshold
         at = (float(above[labels == 0].mean()), float(above[labels == 1].mean()))
-        chart.dot(at, name=str(number))
+        places.setdefault(at, []).append(str(number))
+    for at, numbers in places.items():
+        chart.dot(at, name=", ".join(numbers))
     return chart.svg()
 
 

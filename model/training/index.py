@@ -1,6 +1,5 @@
 """The dataset layout: `index.csv` with image, mask, label, patient; and splits by patient."""
 
-import csv
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 from model.errors import TrainingError
 from model.preprocess import Box
+from model.training.table import NAME, read_table
 
 _REQUIRED = ("image", "mask", "label", "patient")
 BOX_COLUMNS = ("tissue_x0", "tissue_y0", "tissue_x1", "tissue_y1")
@@ -47,18 +47,13 @@ def read_index(folder: Path) -> list[Row]:
     TrainingError
         The file is missing or a row is wrong; names the line.
     """
-    path = folder / "index.csv"
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write the mark
-            reader = csv.DictReader(file)
-            missing = [name for name in _REQUIRED if name not in (reader.fieldnames or ())]
-            if missing:
-                raise TrainingError(f"{path} has no column {', '.join(missing)}")
-            rows = [_row(folder, entry, path, line) for line, entry in enumerate(reader, 2)]
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TrainingError(f"{path} is not CSV in UTF-8: save it as such") from error
+    path = folder / NAME
+    table = read_table(folder)
+    known = list(table[0].cells) if table else []
+    missing = [name for name in _REQUIRED if table and name not in known]
+    if missing:
+        raise TrainingError(f"{path} has no column {', '.join(missing)}; it has {', '.join(known)}")
+    rows = [_row(folder, entry.cells, path, entry.line) for entry in table]
     if not rows:
         raise TrainingError(f"{path} lists no image")
     return rows
@@ -117,7 +112,7 @@ def _drawn_parts(rows: Sequence[Row], seed: int) -> dict[str, str]:
 def _row(folder: Path, entry: Mapping[str, str], index: Path, line: int) -> Row:
     """Check one line of the index."""
     where = f"{index}:{line}"
-    label = (entry["label"] or "").strip()
+    label = entry["label"]
     if label not in ("", "0", "1"):
         raise TrainingError(f"{where}: label must be 0, 1 or blank")
     if not entry["image"] or not entry["patient"]:
@@ -130,9 +125,9 @@ def _row(folder: Path, entry: Mapping[str, str], index: Path, line: int) -> Row:
         label=int(label) if label else None,
         patient=entry["patient"],
         region=_region(entry, where),
-        part=_part(entry.get("split") or "", where),
+        part=_part(entry.get("split", ""), where),
         line=line,
-        fold=(entry.get("fold") or "").strip(),
+        fold=entry.get("fold", ""),
     )
 
 
@@ -144,15 +139,14 @@ def _frame(image: str, where: str) -> tuple[str, int | None]:
     return name, int(frame) if frame else None
 
 
-def _part(text: str, where: str) -> str | None:
-    part = text.strip()
+def _part(part: str, where: str) -> str | None:
     if part and part not in PARTS:
         raise TrainingError(f"{where}: split must be {', '.join(PARTS)} or blank")
     return part or None
 
 
 def _region(entry: Mapping[str, str], where: str) -> Box | None:
-    values = [entry.get(name) or "" for name in BOX_COLUMNS]
+    values = [entry.get(name, "") for name in BOX_COLUMNS]
     if not all(values):
         return None
     try:
@@ -166,6 +160,8 @@ def _region(entry: Mapping[str, str], where: str) -> Box | None:
 
 def _inside(folder: Path, name: str, where: str) -> Path:
     """Return a file of the dataset; an index must not reach outside of its folder."""
+    if "\\" in name:
+        raise TrainingError(f"{where}: {name} has a backslash: part folders by /")
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise TrainingError(f"{where}: {name} lies outside of the dataset")

@@ -1,6 +1,7 @@
 """Where weights start: a pinned package or a file of one's own, both hashed; never a download."""
 
 import hashlib
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from safetensors.torch import load as from_safetensors
 from torch import Tensor, nn
 
 from model.architecture import Architecture
-from model.errors import TrainingError
+from model.errors import SettingError, TrainingError
 from model.network import AxNet
 from model.training.config import TrainConfig
 
@@ -27,7 +28,7 @@ def build(architecture: Architecture) -> AxNet:
 
     Raises
     ------
-    TrainingError
+    SettingError
         No such encoder, or one that does not fit.
     """
     try:
@@ -37,12 +38,18 @@ def build(architecture: Architecture) -> AxNet:
     except (AssertionError, KeyError, RuntimeError, ValueError) as error:
         borrowed = architecture.classifier_encoder
         classifier = f", or classifier_encoder {borrowed!r} in timm" if borrowed else ""
-        raise TrainingError(
+        raise SettingError(
             f"architecture: encoder {architecture.encoder!r} is not one that"
             f" segmentation-models-pytorch can build DeepLabV3+ on{classifier}, for images of any"
-            f" size ({str(error)[:80]})"
+            f" size ({_short(error)})"
         ) from error
     return network.train()
+
+
+def _short(error: Exception) -> str:
+    """Return what a library says, to its first full stop or comma."""
+    words = str(error.args[0] if error.args else error)
+    return re.split(r"[,.\n]", words, maxsplit=1)[0]
 
 
 def load(network: AxNet, config: TrainConfig) -> None:

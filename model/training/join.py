@@ -17,6 +17,7 @@ from pathlib import Path
 
 from model.errors import TrainingError
 from model.training.index import Row, read_index
+from model.training.table import read_table
 
 
 @dataclass(frozen=True)
@@ -88,19 +89,18 @@ def _copied(
 ) -> list[dict[str, str]]:
     """Copy the files of a dataset; its rows, as they stand in the joint index."""
     rows = []
-    with (folder / "index.csv").open(newline="", encoding="utf-8-sig") as file:
-        for row, entry in zip(read, csv.DictReader(file), strict=True):
-            mark = f"#{row.frame}" if row.frame else ""
-            image = _copy(row.image, folder, out)
-            rows.append(
-                {
-                    **{name: value or "" for name, value in entry.items() if name},
-                    "image": f"{image}{mark}",
-                    "mask": _copy(row.mask, folder, out) if row.mask else "",
-                    "patient": same.get(row.patient, row.patient),
-                    "dataset": folder.name,
-                }
-            )
+    for row, entry in zip(read, read_table(folder), strict=True):
+        mark = f"#{row.frame}" if row.frame else ""
+        image = _copy(row.image, folder, out)
+        rows.append(
+            {
+                **entry.cells,
+                "image": f"{image}{mark}",
+                "mask": _copy(row.mask, folder, out) if row.mask else "",
+                "patient": same.get(row.patient, row.patient),
+                "dataset": folder.name,
+            }
+        )
     return rows
 
 

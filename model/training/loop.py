@@ -1,6 +1,5 @@
 """The training loop: stages of epochs, validation after each, the best weights kept."""
 
-import hashlib
 import json
 import math
 import time
@@ -26,6 +25,7 @@ from model.training.config import Stage, TrainConfig
 from model.training.data import Cache
 from model.training.distributed import Team
 from model.training.loss import joint_loss
+from model.training.origin import changed, origin_of
 from model.training.validation import Validation, validate
 
 BEST = "best.safetensors"
@@ -248,30 +248,28 @@ class Trainer:
         self._say(journal.under_way(epoch + 1, len(self._plan), now.step, steps, loss, left))
 
     def _check_origin(self, cache: Cache) -> None:
-        """Refuse to count a position in other images.
+        """Refuse to go on with what the checkpoint is not of.
 
         Raises
         ------
         TrainingError
-            The checkpoint is of another seed, of other images or began with other weights.
+            It is of other images or settings.
         """
-        what = [self.config.seed, cache.patients, cache.labels.tolist()]
-        if self.config.initial != "random":
-            what += [self.config.initial, self.config.initial_sha256]
-        origin = hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-        if self.progress.origin not in ("", origin):
+        now = origin_of(self.config, cache)
+        begun = self.progress.epoch + bool(self.progress.step)
+        if other := changed(self.progress.origin, now, begun):
             raise TrainingError(
-                f"{self.out} holds a run on other images, with another seed or from other weights:"
-                " give those back, or name another --out"
+                f"{self.out} holds a run with other {', '.join(other)}: give those back, or name"
+                " another --out"
             )
-        self.progress = replace(self.progress, origin=origin)
+        self.progress = replace(self.progress, origin=now)
 
     def _check_steps(self, steps: int) -> None:
         """Refuse to go on within an epoch that is now cut into other steps."""
         if self.progress.step and self.progress.steps != steps:
             raise TrainingError(
                 f"{self.out} stopped within an epoch of {self.progress.steps} steps, not {steps}:"
-                " go on with the same batch, share and number of processes"
+                " go on with the same number of processes"
             )
 
     def _no_number(self, drawn: Drawn, cache: Cache, epoch: int, step: int) -> TrainingError:

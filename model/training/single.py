@@ -1,6 +1,7 @@
 """One network: from a split and its prepared images to a verified bundle and its metrics."""
 
 import json
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -95,7 +96,13 @@ def finish(
         if results
     }
     (out / "metrics.json").write_text(json.dumps(measured, indent=2), encoding="ascii")
-    bundle = bundle_file.write(out / "bundle", replace(card, metrics=measured), [weights])
+    # seconds differ from run to run of one model, and the card's bytes are the model's identity
+    lasting = {
+        name: {key: value for key, value in part.items() if key != "seconds_per_image"}
+        for name, part in measured.items()
+    }
+    bundle = bundle_file.write(out / "bundle", replace(card, metrics=lasting), [weights])
+    shutil.rmtree(out / "draft")
     checkpoint.write_whole(out / model_card.NAME, model_card.markdown(bundle).encode())
     task.say(f"bundle {bundle.digest[:12]} written to {bundle.path}")
     return Finished(bundle, tuple(found["test"]))

@@ -1,6 +1,5 @@
 """The size of a picture's pixels, which PNG does not tell: a column of the index may."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from model.errors import TrainingError
 from model.runtime import Predictor
 from model.training.evaluation import Look, Looker
 from model.training.index import Row
+from model.training.table import read_table
 
 COLUMN = "mm_per_px"  # as the phantoms' index has it; square pixels
 
@@ -24,9 +24,8 @@ def declared(folder: Path, rows: Sequence[Row]) -> dict[Row, float]:
     TrainingError
         A value is no number above 0.
     """
-    with (folder / "index.csv").open(newline="", encoding="utf-8-sig") as file:
-        texts = [entry.get(COLUMN) or "" for entry in csv.DictReader(file)]
-    return {row: _number(text, row) for row, text in zip(rows, texts, strict=True) if text.strip()}
+    texts = [entry.cells.get(COLUMN, "") for entry in read_table(folder)]
+    return {row: _number(text, row) for row, text in zip(rows, texts, strict=True) if text}
 
 
 def _number(text: str, row: Row) -> float:

@@ -1,8 +1,7 @@
 """Patients and images apart by further columns of the index: a cohort table and subgroups."""
 
-import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from model.bundle_file import OperatingPoint
 from model.errors import TrainingError
 from model.training.results import ImageResult, arrays, patients
 from model.training.summary import at, auroc, spread
+from model.training.table import read_table
 
 BLANK = "(blank)"
 _SEVERAL = "(several)"  # a patient whose images differ
@@ -37,21 +37,25 @@ def read_columns(folder: Path, wanted: Sequence[str]) -> list[Column]:
     TrainingError
         No such column, too many groups, or text where a number is needed.
     """
-    with (folder / "index.csv").open(newline="", encoding="utf-8-sig") as file:
-        entries = list(csv.DictReader(file))
+    entries = [entry.cells for entry in read_table(folder)]
     return [_column(entries, name) for name in wanted]
 
 
-def _column(entries: Sequence[dict[str, str]], wanted: str) -> Column:
+def _column(entries: Sequence[Mapping[str, str]], wanted: str) -> Column:
     name, sign, limit = wanted.partition("<")
-    if not entries or name not in entries[0]:
-        raise TrainingError(f"index.csv has no column {name!r}: name one of its own with --by")
-    texts = [(entry[name] or "").strip() for entry in entries]
+    known = list(entries[0]) if entries else []
+    if name not in known:
+        raise TrainingError(
+            f"index.csv has no column {name!r}: --by takes {', '.join(known)}, or one of numbers"
+            " and a limit, as in 'size_mm<10'"
+        )
+    texts = [entry[name] for entry in entries]
     values = [_side(text, limit, wanted) for text in texts] if sign else [t or BLANK for t in texts]
     count = len(set(values))
     if count > _MOST:
         raise TrainingError(
-            f"column {name!r} has {count} different values: give a limit, as in --by '{name}<10'"
+            f"column {name!r} has {count} different values: name one of fewer, or, if it holds"
+            f" numbers, give a limit, as in --by '{name}<10'"
         )
     return Column(wanted, tuple(values))
 
@@ -59,6 +63,9 @@ def _column(entries: Sequence[dict[str, str]], wanted: str) -> Column:
 def _side(text: str, limit: str, wanted: str) -> str:
     try:
         bound = float(limit)
+    except ValueError as error:
+        raise TrainingError(f"--by {wanted!r}: the limit {limit!r} is no number") from error
+    try:
         return BLANK if not text else f"<{limit}" if float(text) < bound else f">={limit}"
     except ValueError as error:
         raise TrainingError(f"--by {wanted!r} needs numbers, and {text!r} stands there") from error

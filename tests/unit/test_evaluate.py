@@ -286,8 +286,10 @@ def test_an_evaluation_is_not_overwritten(tmp_path: Path, capsys) -> None:
     ("by", "says"),
     [
         ("colour", "no column 'colour'"),
-        ("tissue_x1<wide", "needs numbers"),
-        ("image", "has 14 different values: give a limit"),
+        ("tissue_x1<wide", "the limit 'wide' is no number"),
+        ("image<10", "needs numbers"),
+        ("tissue_x1>=10", "no column 'tissue_x1>=10': --by takes image, mask"),
+        ("image", "has 14 different values: name one of fewer"),
     ],
 )
 def test_a_column_that_cannot_divide(tmp_path: Path, capsys, by, says) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.numpy import load_file
 
 from model.bundle_file import Bundle
-from model.errors import TrainingError
+from model.errors import SettingError, TrainingError
 from model.network import AxNet
 from model.preprocess import prepare_grey
 from model.runtime import Predictor
@@ -238,10 +238,23 @@ def test_a_shipped_configuration_is_valid_and_promises_nothing(path: Path) -> No
     ("text", "says"),
     [
         ("sead = 1", "unknown key 'sead'"),
-        ('seed = "one"', "seed must be int"),
-        ("[loss]\ndice = true", "loss: dice must be float"),
+        ('seed = "one"', "seed must be a whole number, not text in quotes"),
+        ("[loss]\ndice = true", "loss: dice must be a number, not true or false"),
         ("[[stages]]\nepoch = 1", "stages: unknown key 'epoch'"),
-        ("loss = 3", "loss must be dict"),
+        ("loss = 3", "loss must be a table, not a whole number"),
+        ("[stages]\nepochs = 3", r"stages must be a list, not a table: write \[\[stages\]\]"),
+        ("stages = []", "stages must be one"),
+        ("[[stages]]\nepochs = 0", "stages: epochs must be at least 1"),
+        ("[[stages]]\nscale = 0", "stages: scale must be at least 1"),
+        ("[[stages]]\nscale = 5", "input: width must be a multiple of 80"),
+        ("[[stages]]\nbatch = 1", "stages: batch must be at least 2"),
+        ("[[stages]]\nlearning_rate = -1.0", "stages: learning_rate must be above 0"),
+        ("[[stages]]\nshare = 0.0", "stages: share must be above 0"),
+        ("[input]\nheight = 60", "input: height must be a multiple of 16"),
+        ("[input]\nstd = 0", "input: std must be above 0"),
+        ("seed = -1", "seed must be at least 0"),
+        ("workers = -1", "workers must be at least 0"),
+        ("focus = 2.0", "focus must be from 0 to 1"),
         ("[architecture]\nclassifier_widths = []", "architecture: classifier_widths needs a width"),
         ("[architecture]\noutline_widths = [2.5]", "widths are whole"),
         ('[loss]\nclassification = 0.0\n[[stages]]\ntrains = "class"', "trains nothing"),
@@ -251,7 +264,7 @@ def test_a_shipped_configuration_is_valid_and_promises_nothing(path: Path) -> No
 def test_a_wrong_configuration_names_its_key(tmp_path, text, says) -> None:
     path = tmp_path / "c.toml"
     path.write_text(text)
-    with pytest.raises(TrainingError, match=says):
+    with pytest.raises(SettingError, match=says):
         config.load(path)
 
 

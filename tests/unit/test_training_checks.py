@@ -62,7 +62,7 @@ def test_nothing_wrong(folder) -> None:
 
 def test_worker_processes_find_the_same(folder) -> None:
     (folder / "images" / "3-0.png").unlink()
-    with pytest.raises(TrainingError, match=r"csv:5: 3-0\.png is missing"):
+    with pytest.raises(TrainingError, match=r"csv:5: images/3-0\.png is missing"):
         checked_split(folder, folder / "out", seed=0, workers=1)
 
 
@@ -75,7 +75,9 @@ def test_all_errors_are_listed_and_the_first_is_said(folder) -> None:
     (folder / "images" / "2-0.png").write_bytes(b"no picture")
     Image.new("L", (10, 8)).save(folder / "masks" / "3-0.png")
     _change(folder, 6, tissue_x0=200, tissue_x1=300)
-    with pytest.raises(TrainingError, match=r"csv:2: 0-0\.png is missing.*\(4 more in checks"):
+    with pytest.raises(
+        TrainingError, match=r"csv:2: images/0-0\.png is missing.*\(4 more in checks"
+    ):
         _check(folder)
     found = [(f["check"], f["lines"]) for f in _written(folder)["errors"]]
     assert found == [

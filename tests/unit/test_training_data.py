@@ -81,6 +81,45 @@ def test_an_index_as_spreadsheets_write_it(tmp_path) -> None:
 # kinds of files
 
 
+def _index(path: Path, text: str) -> Path:
+    path.mkdir(exist_ok=True)
+    (path / "index.csv").write_text(text, encoding="utf-8")
+    return path
+
+
+def test_blanks_round_a_cell_are_no_part_of_it(tmp_path) -> None:
+    """Or one patient would be two, and stand in two parts."""
+    text = "image, mask , label,patient\n a.png ,,1,p1 \nb.png, m.png, 0 ,p1\n"
+    one, two = index.read_index(_index(tmp_path, text))
+    assert (one.patient, two.patient) == ("p1", "p1")
+    assert (one.image.name, two.mask and two.mask.name, two.label) == ("a.png", "m.png", 0)
+
+
+def test_rows_of_nothing_are_passed_over_and_lines_are_those_of_the_file(tmp_path) -> None:
+    text = "image,mask,label,patient\na.png,,1,p\n\n,,,\nb.png,,3,p\n"
+    with pytest.raises(TrainingError, match=r"index\.csv:5: label must be"):
+        index.read_index(_index(tmp_path, text))
+    rows = index.read_index(_index(tmp_path, text.replace(",3,", ",0,")))
+    assert [row.line for row in rows] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("image;mask;label;patient\na.png;;1;p\n", "by semicolons: save it with commas"),
+        ("Image,mask,label,patient\na.png,,1,p\n", "no column image; it has Image, mask"),
+        ("image,mask,label,patient,label\na.png,,1,p,0\n", "two columns label"),
+        ("image,mask,label,patient\na.png,,1,Doe, Jane\n", ":2: more cells than columns"),
+        ("image,mask,label,patient\na.png,,1, \n", "patient must not be blank"),
+        ("image,mask,label,patient\nx\\a.png,,1,p\n", "has a backslash: part folders by /"),
+        ("image,mask,label,patient\n", "lists no image"),
+    ],
+)
+def test_an_index_that_cannot_be_read_says_why(tmp_path, text, says) -> None:
+    with pytest.raises(TrainingError, match=says):
+        index.read_index(_index(tmp_path, text))
+
+
 def test_jpeg_and_png_are_read_alike(tmp_path) -> None:
     grey = np.tile(np.arange(0, 250, 5, np.uint8), (40, 1))
     for name in ("a.png", "a.jpg"):

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 
 from model.errors import TrainingError
 from model.training.checkpoint import NAME
-from model.training.config import Augmentation, Stage
+from model.training.config import About, Augmentation, Loss, Points, Stage
 from model.training.loop import BEST
 from tests.builders_training import FAST, die, disks, mortal, quiet
 
@@ -176,22 +176,62 @@ def test_another_network_s_checkpoint_is_refused(tmp_path, whole) -> None:
         _run(tmp_path, resume=True, settings=dataclasses.replace(SETTINGS, architecture=wider))
 
 
-def test_a_run_does_not_go_on_with_other_images_or_another_seed(tmp_path) -> None:
+SLOWER = dataclasses.replace(SETTINGS.stages[0], learning_rate=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seed": 1}, "other seed:"),
+        ({"initial": "file", "initial_sha256": "0" * 64}, "other initial, initial_sha256:"),
+        ({"loss": Loss(dice=0.5)}, "other loss:"),
+        ({"input": dataclasses.replace(SETTINGS.input, width=80)}, "other input:"),
+        ({"average": 0.99}, "other average:"),
+        ({"stages": (SLOWER, SETTINGS.stages[1])}, "other stages:"),
+        ({"stages": SETTINGS.stages[1:]}, "other stages:"),
+    ],
+)
+def test_a_run_does_not_go_on_with_other_settings(tmp_path, change, says) -> None:
     with pytest.raises(Crash):
         _run(tmp_path, last=2)
-    other = dataclasses.replace(SETTINGS, seed=1)
-    for wrong in (other, dataclasses.replace(SETTINGS, initial="file", initial_sha256="0" * 64)):
-        with pytest.raises(TrainingError, match="other images, with another seed or from other w"):
-            _run(tmp_path, resume=True, settings=wrong)
+    before = (tmp_path / NAME).read_bytes()
+    with pytest.raises(TrainingError, match=says):
+        _run(tmp_path, resume=True, settings=dataclasses.replace(SETTINGS, **change))
+    assert (tmp_path / NAME).read_bytes() == before
+
+
+def test_a_run_does_not_go_on_with_other_images(tmp_path) -> None:
+    with pytest.raises(Crash):
+        _run(tmp_path, last=2)
     trainer = quiet(SETTINGS, tmp_path)
     trainer.resume()
     with pytest.raises(TrainingError, match="other images"):
         trainer.fit(disks(18), VALIDATION)
 
 
-def test_within_an_epoch_its_steps_stay_the_same(tmp_path) -> None:
+def test_a_run_goes_on_with_settings_that_leave_the_weights_as_they_are(tmp_path, whole) -> None:
     with pytest.raises(Crash):
         _run(tmp_path, last=2)
-    stages = (dataclasses.replace(SETTINGS.stages[0], batch=8), SETTINGS.stages[1])
-    with pytest.raises(TrainingError, match="an epoch of 3 steps, not 2"):
-        _run(tmp_path, resume=True, settings=dataclasses.replace(SETTINGS, stages=stages))
+    other = dataclasses.replace(
+        SETTINGS, workers=1, points=Points(named=("youden",)), about=About(name="Other")
+    )
+    _run(tmp_path, resume=True, settings=other)
+    _same(whole, tmp_path)
+
+
+def test_a_finished_run_can_be_prolonged_but_not_cut(tmp_path) -> None:
+    first = dataclasses.replace(SETTINGS, stages=(Stage(epochs=2, batch=4),))
+    _run(tmp_path, settings=first)
+    longer = dataclasses.replace(SETTINGS, stages=(Stage(epochs=3, batch=4),))
+    _run(tmp_path, resume=True, settings=longer)
+    assert len(_log(tmp_path)) == 1 + 3
+    with pytest.raises(TrainingError, match="other stages"):
+        _run(tmp_path, resume=True, settings=first)
+
+
+def test_within_an_epoch_its_steps_stay_the_same(tmp_path) -> None:
+    """As many processes as before share an epoch."""
+    trainer = quiet(SETTINGS, tmp_path)
+    trainer.progress = dataclasses.replace(trainer.progress, step=1, steps=2)
+    with pytest.raises(TrainingError, match="an epoch of 2 steps, not 3"):
+        trainer.fit(TRAIN, VALIDATION)
