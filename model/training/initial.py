@@ -20,7 +20,7 @@ _FILE = "efficientnet-lite0-57934424.pth"  # the name ends in the start of the f
 _ENCODER = "timm-tf_efficientnet_lite0"  # as segmentation-models-pytorch names it
 _CLASSIFIER_ENCODER = "tf_efficientnet_lite0"  # as timm does
 _PROBE = 64, 64  # height and width
-_SEGMENTER = "segmenter."
+SEGMENTER = "segmenter."  # of a network's tensors, those that give the mask
 
 
 def build(architecture: Architecture) -> AxNet:
@@ -98,11 +98,11 @@ def load_file(network: AxNet, path: Path, sha256: str, *, whole: bool = True) ->
     except SafetensorError as error:
         raise TrainingError(f"{path} is not a safetensors file: convert it first") from error
     module: nn.Module = network.encoder
-    if any(name.startswith(_SEGMENTER) for name in tensors):
+    if any(name.startswith(SEGMENTER) for name in tensors):
         module = network if whole else network.segmenter
     if module is network.segmenter:
-        start = len(_SEGMENTER)
-        tensors = {k[start:]: v for k, v in tensors.items() if k.startswith(_SEGMENTER)}
+        start = len(SEGMENTER)
+        tensors = {k[start:]: v for k, v in tensors.items() if k.startswith(SEGMENTER)}
     target = module.state_dict()
     if tensors.keys() != target.keys():
         odd = sorted(tensors.keys() ^ target.keys())[0]

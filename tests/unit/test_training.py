@@ -246,7 +246,7 @@ def test_a_shipped_configuration_is_valid_and_promises_nothing(path: Path) -> No
         ("stages = []", "stages must be one"),
         ("[[stages]]\nepochs = 0", "stages: epochs must be at least 1"),
         ("[[stages]]\nscale = 0", "stages: scale must be at least 1"),
-        ("[[stages]]\nscale = 5", "input: width must be a multiple of 80"),
+        ("[[stages]]\nscale = 5", "input: height must be a multiple of 80"),
         ("[[stages]]\nbatch = 1", "stages: batch must be at least 2"),
         ("[[stages]]\nlearning_rate = -1.0", "stages: learning_rate must be above 0"),
         ("[[stages]]\nshare = 0.0", "stages: share must be above 0"),
