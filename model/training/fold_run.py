@@ -21,13 +21,12 @@ from model.training.data import Cache
 from model.training.fold_report import Outcome
 from model.training.folds import Fold
 from model.training.index import PARTS, Row, Split
+from model.training.origin import HARMLESS
 from model.training.results import ImageResult
 from model.training.single import Task
 
 NAME = "folds.json"
 _DONE = "results.json"  # written last: the folder of a fold that has it is complete
-# settings that leave every weight and every number as it is
-_HARMLESS = ("about", "workers", "threads", "initial_file", "checkpoint_steps", "folds")
 Caches = Callable[[Split], tuple[Cache, Cache]]
 
 
@@ -156,7 +155,7 @@ def _stored(task: Task, fold: Fold) -> Outcome | None:
 
 def _fingerprint(config: TrainConfig, fold: Fold) -> str:
     """Tell runs apart by settings and by the index, not by what the files hold."""
-    settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in _HARMLESS}
+    settings: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in HARMLESS}
     rows = {
         name: [
             (

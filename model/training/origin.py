@@ -9,16 +9,14 @@ from typing import Any
 from model.training.config import Stage, TrainConfig
 from model.training.data import Cache
 
-# settings that leave every weight as it is; those of the end, such as `points`, may still change
-_HARMLESS = (
-    *("about", "checkpoint_steps", "folds", "initial_file", "patience"),
-    *("points", "threads", "workers"),
-)
+# settings that leave every weight and every number as it is
+HARMLESS = ("about", "workers", "threads", "initial_file", "checkpoint_steps", "folds")
+_LATE = ("patience", "points")  # decide when a run ends, and what is chosen then
 
 
 def origin_of(config: TrainConfig, cache: Cache) -> dict[str, str]:
     """Return a fingerprint of the images and of each setting that decides the weights."""
-    what: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in _HARMLESS}
+    what: dict[str, Any] = {k: v for k, v in asdict(config).items() if k not in HARMLESS + _LATE}
     what["images"] = [cache.patients, cache.labels.tolist()]
     epochs = (_fingerprint(_epoch(stage)) for stage in config.stages for _ in range(stage.epochs))
     return {**{key: _fingerprint(value) for key, value in what.items()}, "stages": " ".join(epochs)}

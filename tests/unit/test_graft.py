@@ -256,3 +256,17 @@ def test_colour_is_taken_off_as_in_the_service(tmp_path: Path) -> None:
     write_grafts(data, tmp_path / "g", 1)
     out = np.asarray(Image.open(tmp_path / "g" / rows(tmp_path / "g")[0]["image"]))
     assert out[4:8, 4:40].max() < 200
+
+
+def test_letters_of_the_picture_are_not_what_nodes_are_made_of() -> None:
+    """A network that saw nodes with letters in them marked the words on a picture."""
+    grey, taken = tissue(), none()
+    taken[:, :150] = True
+    for row in range(4, 236, 16):  # strokes, as of letters
+        grey[row : row + 4, 4:146] = 255
+    brightest = []
+    for seed in range(10):
+        made = graft(grey, taken, CLEAR, np.random.default_rng(seed))
+        brightest += [int(np.percentile(made.grey[node], 99)) for node in made.nodes]
+    assert len(brightest) >= 5
+    assert max(brightest) < 190
