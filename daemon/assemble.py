@@ -9,7 +9,7 @@ from enum import Enum, auto
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.engine import Row
 
-from daemon import identity, schema
+from daemon import failpoints, identity, schema
 from daemon.clock import Clock, seconds
 from daemon.config import Config
 from daemon.database import Database
@@ -151,9 +151,11 @@ class Assembler:
         why = why or self._eligible([member.instance_hash for member in members])
         pairs = [(member.sop_instance_uid, member.instance_hash) for member in members]
         wanted = Latest(identity.input_hash(pairs), self._bundle, self._recipe)
+        failpoints.reach("assemble.decided")
         self._database.write(
             lambda connection: self._apply(connection, study_id, seen_us, members, wanted, why)
         )
+        failpoints.reach("assemble.queued")
 
     def _members(self, study_id: int) -> tuple[list[Member], int]:
         table = schema.instances
@@ -195,7 +197,7 @@ class Assembler:
         decision = decide(
             members,
             wanted,
-            latest and Latest(latest.input_hash, latest.bundle_digest, latest.recipe_digest),
+            _identity(connection, latest),
             # what was analysed once stays a study for this node
             eligible=why is not None or latest is not None,
         )
@@ -247,6 +249,17 @@ class Assembler:
         words = f"version {version}: {len(members)} instances"
         move_study(connection, study.id, StudyState.QUEUED, words, now, version=version)
         log.info("study queued", extra={"action": "assemble", "analysis": analysis_id})
+
+
+def _identity(connection: Connection, latest: Row[tuple[object, ...]] | None) -> Latest | None:
+    """Return what a new analysis must differ from; None where the latest one's bytes are lost."""
+    if latest is None:
+        return None
+    objects = schema.objects
+    lost = select(objects.c.id).where(objects.c.analysis_id == latest.id, objects.c.lost)
+    if connection.execute(lost).first() is not None:
+        return None
+    return Latest(latest.input_hash, latest.bundle_digest, latest.recipe_digest)
 
 
 def _latest(connection: Connection, study_id: int) -> Row[tuple[object, ...]] | None:

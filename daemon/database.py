@@ -23,7 +23,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from daemon import clock, schema
+from daemon import clock, failpoints, schema
 from daemon.errors import ConfigError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -181,6 +181,8 @@ class Database:
         try:
             with self._engine.begin() as connection:
                 outcomes = [_run(connection, work) for work, _ in group]
+                failpoints.reach("database.begun")
+            failpoints.reach("database.committed")
         except SQLAlchemyError as error:
             self._lost(group, error)
             return
@@ -204,6 +206,7 @@ class Database:
         try:
             with contextlib.closing(self._engine.raw_connection()) as connection:
                 connection.cursor().execute(f"PRAGMA wal_checkpoint({mode})")
+            failpoints.reach("database.checkpointed")
         except (SQLAlchemyError, sqlite3.Error) as error:
             name = type(error).__name__
             log.error("checkpoint put off", extra={"action": "checkpoint", "error": name})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, or_, select, update
 
-from daemon import fallback, schema
+from daemon import failpoints, fallback, integrity, schema
 from daemon.clock import Clock
 from daemon.config import Destination
 from daemon.database import Database
@@ -84,8 +84,9 @@ class Deliverer:
         due = batch(self._due(), self._suspects)
         if not due:
             return 0
-        by_path = {self._objects.path(item.file_hash): item for item in due}
+        by_path = {self._objects.path(item.file_hash): item for item in due if self._whole(item)}
         settled: set[int] = set()
+        failpoints.reach("deliver.due")
 
         def on_result(result: StoreResult) -> None:
             alive()
@@ -95,13 +96,15 @@ class Deliverer:
                 self._suspects.add(item.delivery_id)
             else:
                 self._suspects.discard(item.delivery_id)
+            failpoints.reach("deliver.answered")
             self._settle(item, result.outcome, result.status, result.detail)
 
         try:
-            self._send(self._peer, list(by_path), on_result)
+            if by_path:
+                self._send(self._peer, list(by_path), on_result)
         except PeerError as error:
             outcome = Outcome.TRANSIENT if error.transient else Outcome.PERMANENT
-            for item in due:
+            for item in by_path.values():
                 if item.delivery_id not in settled:
                     self._settle(item, outcome, None, str(error))
         return len(due)
@@ -125,8 +128,24 @@ class Deliverer:
             )
             return [Due(*row) for row in rows]
 
+    def _whole(self, item: Due) -> bool:
+        """Tell whether an object's file is what was built; what is not is set aside unsent."""
+        path = self._objects.path(item.file_hash)
+        try:
+            what = integrity.fault(path, item.file_hash, integrity.object_digest)
+        except OSError as error:
+            words = f"not sent: its stored file cannot be read ({error.strerror})"
+            self._settle(item, Outcome.TRANSIENT, None, words)
+            return False
+        if what:
+            words = f"not sent: its stored file is {what}; axnode retry makes a new version"
+            self._database.write(lambda c: _lose(c, item))
+            self._settle(item, Outcome.PERMANENT, None, words)
+        return not what
+
     def _settle(self, item: Due, outcome: Outcome, status: int | None, detail: str) -> None:
         unwanted = self._database.write(lambda c: self._apply(c, item, outcome, status, detail))
+        failpoints.reach("deliver.released" if unwanted else "deliver.settled")
         for file_hash in unwanted:
             self._objects.remove(file_hash)
         log.log(
@@ -184,6 +203,15 @@ def batch(due: Sequence[Due], suspects: Collection[int]) -> list[Due]:
     An object at which a PACS aborts must not take the rest of its batch down every time.
     """
     return [item for item in due if item.delivery_id not in suspects] or list(due[:1])
+
+
+def _lose(connection: Connection, item: Due) -> None:
+    """Note that an object's bytes are gone: they are never rebuilt under its UIDs."""
+    objects, deliveries = schema.objects, schema.deliveries
+    owner = select(deliveries.c.object_id).where(deliveries.c.id == item.delivery_id)
+    connection.execute(
+        update(objects).where(objects.c.id == owner.scalar_subquery()).values(lost=True)
+    )
 
 
 def park_unknown(connection: Connection, names: Sequence[str], now_us: int) -> None:

@@ -6,7 +6,8 @@ DaemonError
  ├─ UnavailableError   4  a port, peer, folder or database cannot be had
  ├─ IllegalTransition     a state machine was asked for a move its table does not hold
  ├─ LostLease             another worker has taken the job over; this one's answer is dropped
- └─ AttemptFailed         one attempt at an analysis failed; says why
+ ├─ AttemptFailed         one attempt at an analysis failed; says why
+ └─ DamagedFile           a stored file has not the bytes any more that it was acknowledged with
 
 Messages tell the operator what to do, in one line.
 """
@@ -46,3 +47,7 @@ class LostLease(DaemonError):
 
 class AttemptFailed(DaemonError):
     """One attempt at an analysis failed; the job may be tried again."""
+
+
+class DamagedFile(DaemonError):
+    """A stored file is missing, or has other bytes than those it is named for."""

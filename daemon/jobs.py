@@ -6,7 +6,6 @@ Attempts count at the claim, so that a job whose worker dies without a word is s
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, and_, insert, or_, select, update
@@ -53,10 +52,13 @@ class StoredObject:
     size: int
 
 
-def claim(connection: Connection, now_us: int, longest_wait_us: int) -> Job | None:
+def claim(
+    connection: Connection, now_us: int, longest_wait_us: int, holder: str = ""
+) -> Job | None:
     """Take the oldest due job, or one whose lease has run out; None where there is none.
 
-    A due time farther off than `longest_wait_us` comes from a clock that was set: it counts as due.
+    `holder` names the worker that takes it. A due time farther off than `longest_wait_us` comes
+    from a clock that was set: it counts as due.
     """
     table = schema.analyses
     due = and_(
@@ -97,6 +99,7 @@ def claim(connection: Connection, now_us: int, longest_wait_us: int) -> Job | No
         fence=row.fence + 1,
         attempts=row.attempts + 1,
         lease_us=now_us + LEASE_US,
+        holder=holder,
     )
     move_study(connection, row.study_id, StudyState.ANALYSING, f"version {row.version}", now_us)
     inputs, reports = _inputs(connection, row.id), _reports(connection, row.study_id)
@@ -113,6 +116,16 @@ def claim(connection: Connection, now_us: int, longest_wait_us: int) -> Job | No
         predecessors=tuple((r.sop_class_uid, r.sop_instance_uid, r.series_uid) for r in reports),
         replaces=reports[0].version if reports else None,
     )
+
+
+def release(connection: Connection, holder: str) -> int:
+    """End the leases of a worker that is known to be gone, so that nobody waits for them.
+
+    Its jobs count the attempt, for one of them may have been what ended it.
+    """
+    table = schema.analyses
+    held = (table.c.state == AnalysisState.RUNNING) & (table.c.holder == holder)
+    return connection.execute(update(table).where(held).values(lease_us=0)).rowcount
 
 
 def _inputs(connection: Connection, analysis_id: int) -> list[tuple[str, str]]:
@@ -137,7 +150,7 @@ def _reports(connection: Connection, study_id: int) -> Sequence[Any]:
             analyses.c.version,
         )
         .join(analyses, analyses.c.id == table.c.analysis_id)
-        .where(analyses.c.study_id == study_id, table.c.role == "sr")
+        .where(analyses.c.study_id == study_id, table.c.role == "sr", ~table.c.lost)
         .order_by(analyses.c.version.desc())
         .limit(1)
     ).all()
@@ -244,8 +257,3 @@ def park(connection: Connection, analysis_id: int, reason: str, now_us: int) -> 
         select(schema.analyses.c.study_id).where(schema.analyses.c.id == analysis_id)
     ).scalar_one()
     move_study(connection, study_id, StudyState.PARKED, reason, now_us)
-
-
-def input_paths(job: Job, spool_path: Callable[[str], Path]) -> list[Path]:
-    """Return the files of a job's instances, in order of arrival."""
-    return [spool_path(digest) for digest in job.instance_hashes]

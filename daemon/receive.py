@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from daemon import identity
+from daemon import failpoints, identity
 from daemon.clock import Clock
 from daemon.config import Config, Source
 from daemon.database import Database
@@ -185,10 +185,12 @@ class Reception:
         )
         now = self._clock()
         known = self._database.write(lambda c: _record(c, received, kept, now))
+        failpoints.reach("receive.recorded")
         if known is None or known.instance_hash == digest:
             return _SUCCESS
         same = same_image_transcoded(self._spool.path(known.instance_hash), kept)
         self._database.write(lambda c: _drop(c, kept, digest))
+        failpoints.reach("receive.dropped")
         if same:
             self._database.write(lambda c: add_transcoded(c, known, request.peer.calling_ae, now))
             return _SUCCESS

@@ -88,6 +88,7 @@ analyses = Table(
     Column("fence", Integer, nullable=False, server_default="0"),  # rises at every claim
     Column("due_us", BigInteger, nullable=False),
     Column("lease_us", BigInteger, nullable=False, server_default="0"),  # claimed until
+    Column("holder", String(128), nullable=False, server_default=""),  # the worker that claimed it
     Column("created_us", BigInteger, nullable=False),
     Column("finished_us", BigInteger, nullable=True),
     UniqueConstraint("study_id", "version"),
@@ -113,6 +114,8 @@ objects = Table(
     Column("series_instance_uid", String(64), nullable=False),
     Column("file_hash", String(64), nullable=False),  # SHA-256 of the file, and its name
     Column("size", BigInteger, nullable=False),
+    # its file was found missing or damaged before it was sent
+    Column("lost", Boolean, nullable=False, server_default=false()),
 )
 
 deliveries = Table(

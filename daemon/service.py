@@ -8,7 +8,7 @@ from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from daemon import clock, setup, status, systemd
+from daemon import clock, failpoints, jobs, setup, status, systemd
 from daemon.assemble import Assembler
 from daemon.child import START_S, Child, ChildOptions
 from daemon.config import Config
@@ -52,9 +52,13 @@ class Service:
         setup.guard_demonstration(config, bundle)
         self._folders = setup.make_folders(config)
         self._lock = setup.lock_state(config)
+        failpoints.reach("start.locked")
         for left in self._folders.scratch.glob("*.npz"):
             left.unlink(missing_ok=True)  # masks of a process that was killed
         self.database = Database(config.database_url)
+        holder = setup.holder(config)
+        self.database.write(lambda c: jobs.release(c, holder))
+        failpoints.reach("start.opened")
         recipe = setup.recipe_digest(config)
         self._stopping = threading.Event()
         self._pulses: dict[str, Pulse] = {}
@@ -74,6 +78,7 @@ class Service:
             setup.make_reader(config, bundle, self.database),
             recipe,
             self._child,
+            holder,
         )
         self._assembler = Assembler(
             config, self.database, now, self._eligible, bundle.digest, recipe

@@ -1,6 +1,7 @@
 """What every command that opens the service's state needs: bundle, recipe, folders, guards."""
 
 import fcntl
+import socket
 import tempfile
 from pathlib import Path
 from typing import TextIO
@@ -115,6 +116,14 @@ def lock_state(config: Config) -> TextIO:
             "or give this one a folder of its own"
         ) from None
     return lock
+
+
+def holder(config: Config) -> str:
+    """Name this node in the leases of its jobs, the same after every start.
+
+    Whoever has locked the state folder knows that an earlier process of this name is gone.
+    """
+    return f"{socket.gethostname()}:{config.state_dir.resolve()}"[-128:]
 
 
 def make_folders(config: Config) -> Folders:

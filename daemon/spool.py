@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from daemon import failpoints
 from daemon.errors import UnavailableError
 
 _counter = itertools.count()
@@ -96,6 +97,7 @@ class Incoming:
         self.path = path
         self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         self.size = 0
+        failpoints.reach("spool.opened")
 
     def write(self, data: bytes | memoryview) -> None:
         """Append `data`."""
@@ -119,10 +121,14 @@ class Incoming:
 
     def keep(self, digest: str) -> Path:
         """Sync the file and give it its name; durable when this returns."""
+        failpoints.reach("spool.written")
         self.sync()
+        failpoints.reach("spool.synced")
         target = self._spool.path(digest)
         os.rename(self.path, target)
+        failpoints.reach("spool.renamed")
         _sync(target.parent)
+        failpoints.reach("spool.kept")
         return target
 
     def close(self) -> None:

@@ -43,13 +43,19 @@ def retry(
         move_study(connection, study.id, StudyState.QUEUED, _BY_HAND, now_us)
         done.insert(0, "the analysis is queued again")
     elif done:
+        if any(row.lost for row in waiting):
+            _assemble_again(connection, study.id)
         move_study(connection, study.id, StudyState.DELIVERING, _BY_HAND, now_us)
         settle_study(connection, study.id, now_us)
     else:
-        values = {"unassembled": True}
-        connection.execute(update(studies).where(studies.c.id == study.id).values(**values))
+        _assemble_again(connection, study.id)
         done = ["the study will be looked at again"]
     return "; ".join(done)
+
+
+def _assemble_again(connection: Connection, study_id: int) -> None:
+    table = schema.studies
+    connection.execute(update(table).where(table.c.id == study_id).values(unassembled=True))
 
 
 def _retry_analysis(connection: Connection, study: Row[Any], now_us: int) -> bool:
@@ -72,7 +78,7 @@ def _waiting(connection: Connection, study_id: int) -> Sequence[Any]:
     """Return the deliveries that a person may want to try again."""
     table = schema.deliveries
     return connection.execute(
-        select(table.c.id, table.c.destination)
+        select(table.c.id, table.c.destination, schema.objects.c.lost)
         .join(schema.objects, schema.objects.c.id == table.c.object_id)
         .join(schema.analyses, schema.analyses.c.id == schema.objects.c.analysis_id)
         .where(
@@ -85,13 +91,21 @@ def _waiting(connection: Connection, study_id: int) -> Sequence[Any]:
 def _retry_deliveries(
     connection: Connection, rows: Sequence[Any], destinations: Collection[str], now_us: int
 ) -> list[str]:
-    known = [row.id for row in rows if row.destination in destinations]
-    gone = [row.id for row in rows if row.destination not in destinations]
+    known = [row.id for row in rows if row.destination in destinations and not row.lost]
+    lost = [row.id for row in rows if row.lost]
+    gone = [row.id for row in rows if row.destination not in destinations and not row.lost]
     values = {"due_us": now_us, "attempts": 0}
     for row_id in known:
         move_delivery(connection, row_id, DeliveryState.PENDING, _BY_HAND, now_us, **values)
     for row_id in gone:
         words = "given up by hand: the destination is no longer configured"
         move_delivery(connection, row_id, DeliveryState.DROPPED, words, now_us)
-    done = ((len(known), "deliveries are queued again"), (len(gone), "deliveries are given up"))
+    for row_id in lost:
+        words = "given up: the stored file is lost, and a new version is made"
+        move_delivery(connection, row_id, DeliveryState.DROPPED, words, now_us)
+    done = (
+        (len(known), "deliveries are queued again"),
+        (len(gone), "deliveries are given up"),
+        (len(lost), "objects are lost, and a new version is made"),
+    )
     return [f"{number} {text}" for number, text in done if number]

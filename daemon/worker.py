@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
-from daemon import answer, fallback, identity, jobs
+from daemon import answer, failpoints, fallback, identity, integrity, jobs
 from daemon.analysis import Analysis, Frame
 from daemon.build import build_objects
 from daemon.child import Child
 from daemon.clock import Clock, seconds
 from daemon.config import Config
 from daemon.database import Database
-from daemon.errors import AttemptFailed, LostLease, UnavailableError
+from daemon.errors import AttemptFailed, DamagedFile, LostLease, UnavailableError
 from daemon.jobs import Job, StoredObject
 from daemon.logs import place_of
 from daemon.pulse import Pulse
@@ -62,6 +62,8 @@ class Worker:
         Part of the result UIDs' derivation.
     child
         The analysing process.
+    holder
+        Who this worker is, for the leases of its jobs; see `jobs.release`.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Worker:
         reader: Reader,
         recipe_digest: str,
         child: Child,
+        holder: str = "",
     ) -> None:
         self._config = config
         self._database = database
@@ -81,6 +84,7 @@ class Worker:
         self._reader = reader
         self._recipe_digest = recipe_digest
         self._child = child
+        self._holder = holder
         self._longest_wait_us = max(seconds(config.study.version_interval_s), 4 * jobs.RETRY_US)
         self._stopping = threading.Event()  # of `run`; a job cut short then was not at fault
         self._renewed_us = 0
@@ -89,16 +93,20 @@ class Worker:
     def work_one(self) -> bool:
         """Claim and finish one job; return whether there was one."""
         self._child.start()  # without a model nothing is claimed, and no attempt is counted
-        job = self._database.write(lambda c: jobs.claim(c, self._clock(), self._longest_wait_us))
+        job = self._database.write(
+            lambda c: jobs.claim(c, self._clock(), self._longest_wait_us, self._holder)
+        )
         if job is None:
             return False
+        failpoints.reach("worker.claimed")
         self._job = job
         try:
             self._finish(job, *self._analyse(job))
+            failpoints.reach("worker.finished")
         except LostLease as error:
             log.warning("answer dropped", extra={"action": "lost_lease", "reason": str(error)})
-        except ObjectError as error:
-            self._fail(job, str(error), final=True)  # the same findings give the same object
+        except (ObjectError, DamagedFile) as error:
+            self._fail(job, str(error), final=True)  # another attempt would find the same
         except UnavailableError as error:
             self._give_back(job, str(error))
         except (AttemptFailed, DicomIOError) as error:
@@ -122,7 +130,7 @@ class Worker:
             self._database.write(lambda c: jobs.renew(c, job, now))
 
     def _analyse(self, job: Job) -> tuple[StudyFindings, list[StoredObject]]:
-        paths = jobs.input_paths(job, self._folders.spool.path)
+        paths = self._inputs(job)
         masks = self._folders.scratch / f"{job.analysis_id}-{job.fence}.npz"
         try:
             values = self._child.ask(
@@ -137,10 +145,24 @@ class Worker:
             analysis = _loaded(values, masks)
         finally:
             masks.unlink(missing_ok=True)
+        failpoints.reach("worker.analysed")
         findings = self._reader.findings(
             job.study_uid, job.version, analysis, job.predecessors, job.replaces
         )
         return findings, self._build(job, findings, paths, analysis.frames)
+
+    def _inputs(self, job: Job) -> list[Path]:
+        """Return the files of a job's images, in order of arrival; each is whole."""
+        paths = [self._folders.spool.path(digest) for digest in job.instance_hashes]
+        for path, digest in zip(paths, job.instance_hashes, strict=True):
+            self.alive()
+            what = integrity.fault(path, digest, integrity.instance_digest)
+            if what:
+                raise DamagedFile(
+                    f"the stored file of an image is {what}: have the modality send the study "
+                    "again, then axnode retry; axnode check --deep names the file"
+                )
+        return paths
 
     def _build(
         self,
@@ -180,6 +202,7 @@ class Worker:
         ]
 
     def _finish(self, job: Job, findings: StudyFindings, built: list[StoredObject]) -> None:
+        failpoints.reach("worker.built")
         reason = findings.not_evaluable
         self._database.write(
             lambda c: jobs.finish(

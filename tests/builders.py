@@ -18,6 +18,7 @@ from daemon.assemble import Assembler
 from daemon.clock import seconds
 from daemon.config import Config, parse
 from daemon.database import Database
+from daemon.integrity import instance_digest
 from daemon.jobs import Job, StoredObject
 from daemon.spool import Spool
 from daemon.store import Known, Received, add_instance
@@ -70,15 +71,16 @@ class Rows:
         source: str = "US1",
         content: str = "",
         assumed: bool = False,
+        digest: str = "",
     ) -> Known | None:
-        """Record one instance."""
+        """Record one instance; its file has the hash `digest`, or is not there at all."""
         received = Received(
             study_uid=study,
             series_uid=f"{study}.0",
             sop_instance_uid=sop,
             sop_class_uid=US,
             transfer_syntax_uid=syntaxes.EXPLICIT_LITTLE,
-            instance_hash=hashlib.sha256(f"{sop}{content}".encode()).hexdigest(),
+            instance_hash=digest or hashlib.sha256(f"{sop}{content}".encode()).hexdigest(),
             patient_key=patient,
             size=1000,
             source_ae=source,
@@ -142,9 +144,9 @@ class Rows:
         """End an attempt in failure."""
         self.database.write(lambda c: jobs.fail(c, job, reason, self.clock()))
 
-    def queued(self, sop: str = "1.2.3.1", study: str = STUDY) -> None:
+    def queued(self, sop: str = "1.2.3.1", study: str = STUDY, digest: str = "") -> None:
         """Bring a study of one instance to the queue."""
-        self.receive(sop, study=study)
+        self.receive(sop, study=study, digest=digest)
         self.assemble()
 
     def delivering(
@@ -337,3 +339,11 @@ def save(path: Path, ds: Dataset, sop: str = "") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     ds.save_as(path, enforce_file_format=True)
     return path
+
+
+def spooled(spool: Spool, picture: Picture) -> str:
+    """Lay a picture into the spool as reception would; return its instance hash."""
+    written = write(spool.root / "written.dcm", picture)
+    digest = instance_digest(written)
+    written.rename(spool.path(digest))
+    return digest

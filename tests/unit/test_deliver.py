@@ -1,12 +1,12 @@
 """Deliveries: statuses, retries, rest, and bytes that never change."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from daemon import schema
+from daemon import schema, unpark
 from daemon.clock import seconds
 from daemon.config import Destination
 from daemon.deliver import Deliverer, Due, batch, park_unknown, remote
@@ -307,3 +307,54 @@ def test_the_thread_delivers_and_stops(outbox: Outbox) -> None:
     thread.join(20)
     assert not thread.is_alive()
     assert outbox.rows.study().state == "delivered"
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [(Path.unlink, "missing"), (lambda path: path.write_bytes(b"other"), "damaged")],
+)
+def test_what_is_not_what_was_built_is_never_sent(
+    outbox: Outbox, harm: Callable[[Path], object], what: str
+) -> None:
+    built = outbox.rows.delivering(outbox.objects, count=2)
+    harm(outbox.objects.path(built[0].file_hash))
+    send = FakeSend()
+    exhaust(outbox.deliverer(send))
+    assert send.sent == [b"object 1 of 1.2.3"]
+    parked, delivered = outbox.rows.all(schema.deliveries)
+    assert (parked.state, delivered.state) == ("parked", "delivered")
+    assert parked.detail == f"not sent: its stored file is {what}; axnode retry makes a new version"
+    assert [row.lost for row in outbox.rows.all(schema.objects)] == [True, False]
+    assert outbox.rows.study().state == "parked"
+
+
+def test_lost_bytes_mean_a_new_version(outbox: Outbox) -> None:
+    """Never a rebuild: the UIDs of what was lost are not used again."""
+    built = outbox.rows.delivering(outbox.objects, count=2)
+    outbox.objects.remove(built[0].file_hash)
+    exhaust(outbox.deliverer(FakeSend()))
+    words = outbox.rows.database.write(
+        lambda c: unpark.retry(c, builders.STUDY, ["pacs"], outbox.rows.clock())
+    )
+    assert words == "1 objects are lost, and a new version is made"
+    outbox.rows.clock.advance(builders.INTERVAL_S)
+    outbox.rows.assemble()
+    job = outbox.rows.claimed()
+    # the one report that the PACS has is what it replaces
+    assert (job.version, job.predecessors[0][1]) == (2, built[1].sop_instance_uid)
+    outbox.rows.finish(job)
+    assert outbox.rows.study().state == "delivered"
+    outbox.rows.assemble()
+    assert outbox.rows.study().version == 2  # and no third one
+
+
+def test_a_disk_that_does_not_answer_for_one_object_holds_up_no_other(outbox: Outbox) -> None:
+    built = outbox.rows.delivering(outbox.objects, count=2)
+    path = outbox.objects.path(built[0].file_hash)
+    path.unlink()
+    path.mkdir()  # reading it fails, as a bad sector does
+    send = FakeSend()
+    outbox.deliverer(send).deliver_due()
+    assert send.sent == [b"object 1 of 1.2.3"]
+    assert outbox.rows.states(schema.deliveries) == ["pending", "delivered"]
+    assert "cannot be read" in outbox.rows.all(schema.deliveries)[0].detail

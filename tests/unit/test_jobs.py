@@ -1,6 +1,7 @@
 """The queue: claim, lease, fence, attempts."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,14 +45,31 @@ def test_the_oldest_due_comes_first(rows: Rows) -> None:
     assert [rows.claimed().study_uid for _ in range(3)] == ["1.1", "1.2", "1.3"]
 
 
-def test_the_files_come_in_order_of_arrival(rows: Rows, tmp_path: Path) -> None:
+def test_the_images_come_in_order_of_arrival(rows: Rows) -> None:
     for sop in ("1.2.3.9", "1.2.3.1", "1.2.3.5"):
         rows.receive(sop)
     rows.assemble()
     job = rows.claimed()
     assert job.uids == ("1.2.3.9", "1.2.3.1", "1.2.3.5")
-    paths = jobs.input_paths(job, lambda digest: tmp_path / digest)
-    assert [path.name for path in paths] == list(job.instance_hashes)
+    arrived = {row.sop_instance_uid: row.instance_hash for row in rows.all(schema.instances)}
+    assert list(job.instance_hashes) == [arrived[uid] for uid in job.uids]
+
+
+def test_a_node_that_starts_again_waits_for_no_lease_of_its_own(rows: Rows) -> None:
+    rows.queued("1.1.1", "1.1")
+    rows.queued("1.2.1", "1.2")
+    claim = partial(jobs.claim, now_us=rows.clock(), longest_wait_us=1)
+    mine, other = (
+        rows.database.write(partial(claim, holder=holder)) for holder in ("this node", "another")
+    )
+    assert (mine.study_uid, other.study_uid) == ("1.1", "1.2")
+    assert rows.claim() is None
+    assert rows.database.write(lambda c: jobs.release(c, "this node")) == 1
+    again = rows.claimed()
+    assert (again.study_uid, again.attempt, again.fence) == ("1.1", 2, 2)
+    assert rows.claim() is None
+    with pytest.raises(LostLease):  # the one that was taken for gone comes too late
+        rows.finish(mine)
 
 
 def test_a_renewed_lease_holds(rows: Rows) -> None:

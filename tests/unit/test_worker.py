@@ -12,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from daemon import answer, schema
+from daemon import answer, schema, unpark
 from daemon.analysis import Analysis, Frame
 from daemon.child import ChildFailed, ChildLost
 from daemon.errors import UnavailableError
@@ -100,9 +100,8 @@ class Site:
 
     def queue(self, study: str = builders.STUDY) -> None:
         """Bring a study of one image to the queue, its file in the spool."""
-        self.rows.queued(f"{study}.1", study)
-        digest = self.rows.all(schema.instances)[-1].instance_hash
-        builders.write(self.folders.spool.path(digest), Picture(f"{study}.1", study))
+        digest = builders.spooled(self.folders.spool, Picture(f"{study}.1", study))
+        self.rows.queued(f"{study}.1", study, digest)
 
     @property
     def worker(self) -> Worker:
@@ -196,9 +195,8 @@ def test_what_is_not_evaluable_is_said_in_the_row(site: Site) -> None:
 def test_a_later_version_names_the_report_that_it_replaces(site: Site) -> None:
     site.worker.work_one()
     first = site.rows.all(schema.objects)[1]
-    site.rows.receive("1.2.3.2")
-    digest = site.rows.all(schema.instances)[-1].instance_hash
-    builders.write(site.folders.spool.path(digest), Picture("1.2.3.2"))
+    digest = builders.spooled(site.folders.spool, Picture("1.2.3.2"))
+    site.rows.receive("1.2.3.2", digest=digest)
     site.rows.assemble()
     site.rows.clock.advance(builders.INTERVAL_S)
     site.child.analysis = Analysis(
@@ -294,14 +292,37 @@ def test_a_disk_that_fails_gives_the_job_back(site: Site, number: int, tmp_path:
     assert (site.analysis.state, site.analysis.attempts) == ("done", 1)
 
 
-def test_a_source_file_that_is_gone_parks_the_study(site: Site) -> None:
-    """It would go round for ever, and nobody would be told."""
-    site.folders.spool.path(site.rows.all(schema.instances)[0].instance_hash).unlink()
-    worker = site.worker
-    for _ in range(3):
-        worker.work_one()
-        site.rows.clock.advance(60)
-    assert site.rows.study().state == "parked"
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [
+        (Path.unlink, "missing"),
+        (flipped, "damaged"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "damaged"),
+        (lambda path: path.write_bytes(b""), "damaged"),
+    ],
+    ids=["gone", "one bit", "one byte short", "empty"],
+)
+def test_an_image_that_is_not_what_was_acknowledged_is_not_analysed(
+    site: Site, harm: Callable[[Path], object], what: str
+) -> None:
+    path = site.folders.spool.path(site.rows.all(schema.instances)[0].instance_hash)
+    whole = path.read_bytes()
+    harm(path)
+    site.worker.work_one()
+    assert (site.rows.study().state, site.child.asked) == ("parked", [])
+    assert f"the stored file of an image is {what}: have the modality send" in (
+        site.rows.study().reason
+    )
+    path.write_bytes(whole)  # as the modality's second sending does
+    site.rows.database.write(lambda c: unpark.retry(c, builders.STUDY, ["pacs"], site.rows.clock()))
+    site.worker.work_one()
+    assert site.rows.study().state == "delivering"
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])

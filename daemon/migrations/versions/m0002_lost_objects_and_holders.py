@@ -1,0 +1,23 @@
+"""who holds a job, and which objects' bytes are lost."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.add_column(
+        "analyses", sa.Column("holder", sa.String(length=128), server_default="", nullable=False)
+    )
+    op.add_column(
+        "objects", sa.Column("lost", sa.Boolean(), server_default=sa.false(), nullable=False)
+    )
+
+
+def downgrade() -> None:
+    """Undo."""
+    op.drop_column("objects", "lost")
+    op.drop_column("analyses", "holder")
