@@ -135,6 +135,14 @@ class Database:
             self._queue.put((work, future))
         return future.result()
 
+    def damage(self) -> list[str]:
+        """Return what SQLite finds wrong with its own file; other databases look after themselves."""
+        if self._engine.dialect.name != "sqlite":
+            return []
+        with self.read() as connection:
+            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+        return [] if found == ["ok"] else [f"database: {line}" for line in found]
+
     @property
     def alive(self) -> bool:
         """Whether the writer thread runs."""

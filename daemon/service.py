@@ -8,7 +8,7 @@ from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from daemon import clock, failpoints, jobs, setup, status, systemd
+from daemon import clock, failpoints, jobs, reconcile, setup, status, systemd
 from daemon.assemble import Assembler
 from daemon.child import START_S, Child, ChildOptions
 from daemon.config import Config
@@ -202,7 +202,14 @@ class Service:
 
     def _nightly(self) -> None:
         free = self._folders.spool.free_bytes() // 2**30
-        log.info("nightly check", extra={"action": "nightly", "free_gib": free})
+        swept = {
+            kind.words: reconcile.sweep(self.database, kind)
+            for kind in (
+                reconcile.instances(self._folders.spool),
+                reconcile.objects(self._folders.objects),
+            )
+        }
+        log.info("nightly check", extra={"action": "nightly", "free_gib": free, "swept": swept})
 
     # Probed
 

@@ -27,11 +27,19 @@ class Spool:
     ----------
     root
         The folder; made where it is missing, readable by the service's user only.
+    owner
+        The service owns its folders. Commands that look into those of a running service, perhaps
+        as another user, do not, and make nothing.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, owner: bool = True) -> None:
         self.root = root
         self._incoming = root / "incoming"
+        if owner:
+            self._make()
+
+    def _make(self) -> None:
+        root = self.root
         try:
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._incoming.mkdir(exist_ok=True, mode=0o700)
@@ -50,6 +58,12 @@ class Spool:
         for part in self._incoming.iterdir():
             if not _alive(part.name):
                 part.unlink(missing_ok=True)
+
+    def names(self, shard: int, older_s: float, now_s: float) -> list[str]:
+        """Return the hashes of one of the 256 shards whose files were not touched for `older_s`."""
+        folder = self.root / f"{shard:02x}"
+        files = folder.glob("*.dcm") if folder.is_dir() else ()
+        return sorted(path.stem for path in files if now_s - path.stat().st_mtime > older_s)
 
     def path(self, digest: str) -> Path:
         """Return where the file of this hash lies, or would lie."""

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_config(parser)
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="hold rows and stored files against each other as well: every file is read and hashed",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -29,6 +34,12 @@ def run(arguments: argparse.Namespace) -> int:
         ("model", lambda: _model(config)),
     ]
     checks += [(d.name, lambda d=d: _echo(config, d)) for d in config.destinations]  # type: ignore[misc]
+    if arguments.deep:
+        checks += [
+            ("rows", lambda: _rows(config)),
+            ("images", lambda: _stored(config, "spool")),
+            ("results", lambda: _stored(config, "objects")),
+        ]
     passed = [_report(name, check) for name, check in checks]
     return 0 if all(passed) else 1
 
@@ -39,7 +50,8 @@ def _report(name: str, check: Callable[[], str]) -> bool:
     try:
         words = check()
     except (DaemonError, PeerError) as error:
-        print(f"FAIL  {name:13}  {error}")
+        for line in str(error).splitlines():
+            print(f"FAIL  {name:13}  {line}")
         return False
     print(f"ok    {name:13}  {words}")
     return True
@@ -74,6 +86,37 @@ def _database(config: "Config") -> str:
         return "will be made by the first axnode serve"
     Database(config.database_url, owner=False).close()
     return "opened"
+
+
+def _rows(config: "Config") -> str:
+    from daemon import reconcile
+    from daemon.commands.common import rows
+
+    with rows(config) as database:
+        damage = database.damage()
+        with database.read() as connection:
+            problems = damage or list(reconcile.inconsistent(connection))
+    if problems:
+        raise UnavailableError("\n".join(problems))
+    return "the database is whole, and no study's rows contradict each other"
+
+
+def _stored(config: "Config", folder: str) -> str:
+    from daemon import reconcile
+    from daemon.commands.common import rows
+    from daemon.spool import Spool
+
+    kind_of = reconcile.instances if folder == "spool" else reconcile.objects
+    with rows(config) as database:
+        kind = kind_of(Spool(config.state_dir / folder, owner=False))
+        problems = list(reconcile.harmed(database, kind))
+        extra = [path.stat().st_size for path in reconcile.unnamed(database, kind)]
+        with database.read() as connection:
+            number = reconcile.count(connection, kind)
+    if problems:
+        raise UnavailableError("\n".join(problems))
+    left = f"; {len(extra)} that no row names ({sum(extra)} bytes) go tonight" if extra else ""
+    return f"{number} files, every one whole{left}"
 
 
 def _port(config: "Config") -> str:

@@ -1,0 +1,194 @@
+"""Rows and files held against each other: what ``axnode check --deep`` and the nightly sweep do.
+
+A crash leaves at most files that no row names (an instance that was never acknowledged, objects of
+an attempt that did not end), and those are swept. Everything else found here came from outside.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Column, Connection, func, select
+
+from daemon import integrity, schema
+from daemon.database import Database
+from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
+from daemon.rest import resting_state
+from daemon.spool import Spool
+
+SETTLED_S = (
+    86_400.0  # a file this old without a row is nobody's: reception and worker are long done
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One folder of named files, and the rows that name them."""
+
+    words: str
+    folder: Spool
+    hashes: Column[str]  # names of files in use
+    digest_of: integrity.Digest
+    remedy: str
+
+
+def instances(folder: Spool) -> Kind:
+    """Return the images that were received."""
+    return Kind(
+        "image",
+        folder,
+        schema.instances.c.instance_hash,
+        integrity.instance_digest,
+        "have the modality send the study again; its first bytes are put back",
+    )
+
+
+def objects(folder: Spool) -> Kind:
+    """Return the results that were built."""
+    return Kind(
+        "result",
+        folder,
+        schema.objects.c.file_hash,
+        integrity.object_digest,
+        "restore it from a back-up; if it is not delivered yet, axnode retry makes a new version",
+    )
+
+
+def harmed(database: Database, kind: Kind, page_rows: int = 1000) -> Iterator[str]:
+    """Hash every file that a row names; yield a line for each that is missing or damaged."""
+    last = ""
+    while True:
+        with database.read() as connection:
+            page = _names(connection, kind, last, page_rows)
+        for digest in page:
+            problem = _problem(database, kind, digest)
+            if problem:
+                yield problem
+        if len(page) < page_rows:
+            return
+        last = page[-1]
+
+
+def count(connection: Connection, kind: Kind) -> int:
+    """Return how many files rows name."""
+    return connection.execute(select(func.count(kind.hashes.distinct()))).scalar_one()
+
+
+def _names(connection: Connection, kind: Kind, after: str, most: int) -> list[str]:
+    query = select(kind.hashes).where(kind.hashes > after).distinct().order_by(kind.hashes)
+    return list(connection.execute(query.limit(most)).scalars())
+
+
+def _problem(database: Database, kind: Kind, digest: str) -> str:
+    path = kind.folder.path(digest)
+    try:
+        what = integrity.fault(path, digest, kind.digest_of)
+    except OSError as error:
+        what = f"unreadable ({error.strerror})"
+    if not what:
+        return ""
+    with database.read() as connection:
+        if not _is_named(connection, kind, digest):
+            return ""  # removed meanwhile, by right
+        study = _study_of(connection, kind, digest)
+    return f"the file of {_article(kind.words)} of study {study} is {what}: {path}; {kind.remedy}"
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+def _is_named(connection: Connection, kind: Kind, digest: str) -> bool:
+    return connection.execute(select(kind.hashes).where(kind.hashes == digest)).first() is not None
+
+
+def _study_of(connection: Connection, kind: Kind, digest: str) -> str:
+    studies, table = schema.studies, kind.hashes.table
+    query = select(studies.c.study_uid).where(kind.hashes == digest)
+    if table is schema.objects:
+        query = query.join(schema.analyses, schema.analyses.c.study_id == studies.c.id).join(
+            schema.objects, schema.objects.c.analysis_id == schema.analyses.c.id
+        )
+    else:
+        query = query.join(schema.instances, schema.instances.c.study_id == studies.c.id)
+    return str(connection.execute(query.limit(1)).scalar_one())
+
+
+def unnamed(database: Database, kind: Kind, older_s: float = SETTLED_S) -> Iterator[Path]:
+    """Yield the files that no row names and that have not been touched for `older_s`.
+
+    A clock that was set makes a file wait for a later sweep, or come too early to this one: reception
+    sees that its file is gone and asks for it again.
+    """
+    now = time.time()
+    for shard in range(256):
+        names = kind.folder.names(shard, older_s, now)
+        with database.read() as connection:
+            first, last = f"{shard:02x}", f"{shard:02x}g"  # hexadecimal digits end at f
+            query = select(kind.hashes).where(kind.hashes.between(first, last))
+            known = set(connection.execute(query).scalars()) if names else set()
+        for name in names:
+            if name not in known:
+                yield kind.folder.path(name)
+
+
+def sweep(database: Database, kind: Kind, older_s: float = SETTLED_S) -> int:
+    """Delete the files that no row names; return how many."""
+    return sum(
+        database.write(lambda c, path=path: _remove(c, kind, path))  # type: ignore[misc]
+        for path in unnamed(database, kind, older_s)
+    )
+
+
+def _remove(connection: Connection, kind: Kind, path: Path) -> bool:
+    # in the writer, so that no row can appear meanwhile
+    if _is_named(connection, kind, path.stem):
+        return False
+    path.unlink(missing_ok=True)
+    return True
+
+
+def inconsistent(connection: Connection) -> Iterator[str]:
+    """Yield a line for every study whose rows contradict each other: nobody would take it on."""
+    studies, analyses = schema.studies, schema.analyses
+    latest = (analyses.c.study_id == studies.c.id) & (analyses.c.version == studies.c.version)
+    rows = connection.execute(
+        select(studies.c.id, studies.c.study_uid, studies.c.state, analyses.c.state.label("job"))
+        .join(analyses, latest, isouter=True)
+        .where(studies.c.state.in_(_JOBS))
+    )
+    for row in rows:
+        expected = _JOBS[StudyState(row.state)]
+        if row.job not in expected:
+            yield f"study {row.study_uid} is {row.state}, its analysis is {row.job or 'not there'}"
+        elif row.state == StudyState.DELIVERING and (
+            resting_state(connection, row.id)[0] is not StudyState.DELIVERING
+        ):
+            yield f"study {row.study_uid} is delivering, and nothing is to be delivered"
+    yield from _orphaned(connection)
+
+
+_JOBS = {
+    StudyState.QUEUED: (AnalysisState.QUEUED,),
+    StudyState.ANALYSING: (AnalysisState.RUNNING,),
+    StudyState.DELIVERING: (AnalysisState.DONE,),
+    StudyState.DELIVERED: (AnalysisState.DONE,),
+    StudyState.NOT_EVALUABLE: (AnalysisState.DONE,),
+}
+
+
+def _orphaned(connection: Connection) -> Iterator[str]:
+    """Yield a line where deliveries wait although their study is at rest."""
+    at_rest = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
+    rows = connection.execute(
+        select(schema.studies.c.study_uid, func.count())
+        .join(schema.analyses, schema.analyses.c.study_id == schema.studies.c.id)
+        .join(schema.objects, schema.objects.c.analysis_id == schema.analyses.c.id)
+        .join(schema.deliveries, schema.deliveries.c.object_id == schema.objects.c.id)
+        .where(schema.studies.c.state.in_(at_rest))
+        .where(schema.deliveries.c.state == DeliveryState.PENDING)
+        .group_by(schema.studies.c.study_uid)
+    )
+    for uid, number in rows:
+        yield f"study {uid} is at rest, and {number} of its deliveries are not"
