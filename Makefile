@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 # Orthanc is installed to /usr/sbin, which a user's PATH leaves out.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help venv demo test lint types bench debian viewer clean distclean
+.PHONY: help venv demo test lint types bench soak debian viewer clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -53,6 +53,11 @@ bench: debian $(DEVELOP) ## every script in tests/benchmarks, one after the othe
 		echo "== $$script"; \
 		$(BIN)/python -m "tests.benchmarks.$$(basename "$$script" .py)"; \
 	done
+
+soak: debian $(DEVELOP) ## hours of kills, power cuts (as root) and associations
+	$(BIN)/python -m tests.soak.kill_matrix
+	$(BIN)/python -m tests.soak.power_cut
+	$(BIN)/python -m tests.soak.endurance
 
 debian: # what tests need from Debian: installed as root, named otherwise
 	@PYTHON='$(PYTHON)' bash tests/debian-packages.sh test

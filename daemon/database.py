@@ -136,7 +136,7 @@ class Database:
         return future.result()
 
     def damage(self) -> list[str]:
-        """Return what SQLite finds wrong with its own file; other databases look after themselves."""
+        """Return what SQLite finds wrong with its own file; nothing for other databases."""
         if self._engine.dialect.name != "sqlite":
             return []
         with self.read() as connection:

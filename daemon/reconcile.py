@@ -118,8 +118,8 @@ def _study_of(connection: Connection, kind: Kind, digest: str) -> str:
 def unnamed(database: Database, kind: Kind, older_s: float = SETTLED_S) -> Iterator[Path]:
     """Yield the files that no row names and that have not been touched for `older_s`.
 
-    A clock that was set makes a file wait for a later sweep, or come too early to this one: reception
-    sees that its file is gone and asks for it again.
+    A clock that was set makes a file wait for a later sweep, or come too early to this one:
+    reception sees that its file is gone and asks for it again.
     """
     now = time.time()
     for shard in range(256):

@@ -1,6 +1,7 @@
 """A node under test: ``axnode serve`` as a process of its own, on free loopback ports."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -75,6 +76,7 @@ class Node:
         for name, table in tables.items():
             merged[name] = {**merged.get(name, {}), **table}
         self.port, self.http_port = merged["node"]["port"], merged["http"]["port"]
+        self.state_dir = Path(merged["node"]["state_dir"])
         self.config_file = folder / "axnode.toml"
         self.config_file.write_text(toml(merged))
         self._log = folder / "node.log"
@@ -103,16 +105,28 @@ class Node:
 
     def start(self, *, ready: bool = True) -> None:
         """Start the service; with `ready`, wait until the model is loaded."""
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "daemon.cli", "serve", "--config", str(self.config_file)],
-                stderr=log,
-            )
+        self.launch()
         try:
             self._wait_http("readyz" if ready else "livez")
         except BaseException:
             self.kill()
             raise
+
+    def launch(self, **environ: str) -> None:
+        """Start the process, with more in its environment, and wait for nothing."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "daemon.cli", "serve", "--config", str(self.config_file)],
+                stderr=log,
+                env={**os.environ, **environ},
+            )
+
+    def wait_end(self, timeout_s: float) -> int | None:
+        """Wait for the process to end by itself; return its code, None where it goes on."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _wait_http(self, path: str, timeout_s: float = 90) -> None:
         deadline = time.monotonic() + timeout_s

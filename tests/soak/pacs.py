@@ -1,0 +1,72 @@
+"""A PACS that writes down every C-STORE it answers, and that comes and goes."""
+
+import hashlib
+import threading
+from collections import defaultdict
+from typing import Any
+
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import (
+    ComprehensiveSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+
+from tests.peers import free_port
+
+AE_TITLE = "RECORDER"
+
+
+class RecordingPacs:
+    """Answers every C-STORE with success; `down` and `up` make outages on the same port."""
+
+    def __init__(self) -> None:
+        self.port = free_port()
+        self.outages = 0
+        self._lock = threading.Lock()
+        self._stored: dict[str, list[str]] = defaultdict(list)
+        self._server: Any = None
+        self.up()
+
+    @property
+    def stored(self) -> dict[str, list[str]]:
+        """SHA-256 of the data set of every C-STORE, by SOP Instance UID, in order of arrival."""
+        with self._lock:
+            return {uid: list(digests) for uid, digests in self._stored.items()}
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it listens."""
+        return self._server is not None
+
+    def up(self) -> None:
+        """Listen."""
+        if self._server is not None:
+            return
+        ae = AE(AE_TITLE)
+        for sop_class in (
+            SegmentationStorage,
+            ComprehensiveSRStorage,
+            SecondaryCaptureImageStorage,
+        ):
+            ae.add_supported_context(sop_class)
+        self._server = ae.start_server(
+            ("127.0.0.1", self.port),
+            block=False,
+            evt_handlers=[(evt.EVT_C_STORE, self._store)],
+        )
+
+    def down(self) -> None:
+        """Stop listening, and abort what is under way."""
+        if self._server is not None:
+            self.outages += 1
+            self._server.shutdown()
+            self._server = None
+
+    def _store(self, event: Any) -> int:
+        data = event.request.DataSet.getvalue()
+        with self._lock:
+            self._stored[str(event.request.AffectedSOPInstanceUID)].append(
+                hashlib.sha256(data).hexdigest()
+            )
+        return 0x0000
