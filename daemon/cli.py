@@ -21,6 +21,8 @@ COMMANDS = {
     "status": "show counts per state, the oldest waiting study and the destinations",
     "studies": "list the studies and their states",
     "retry": "try a parked study's analysis and deliveries again",
+    "backup": "copy the state of a node, which may be running, into a folder",
+    "restore": "make a back-up the state of a node that does not run",
     "analyze": "analyse files without a service: SEG, SR, pictures and JSON into a folder",
     "phantom": "write synthetic studies or a synthetic training cohort",
     "train": "train a bundle on your own data",

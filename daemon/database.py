@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
@@ -134,6 +134,12 @@ class Database:
                 raise UnavailableError("database: closed")
             self._queue.put((work, future))
         return future.result()
+
+    def renew_identity(self) -> None:
+        """Take a new database id: the UIDs of results to come differ from all that went out."""
+        fresh = secrets.token_hex(16)
+        self.write(lambda c: c.execute(update(schema.node).values(database_id=fresh)) and None)
+        self.database_id = fresh
 
     def damage(self) -> list[str]:
         """Return what SQLite finds wrong with its own file; nothing for other databases."""

@@ -57,14 +57,19 @@ def objects(folder: Spool) -> Kind:
 
 def harmed(database: Database, kind: Kind, page_rows: int = 1000) -> Iterator[str]:
     """Hash every file that a row names; yield a line for each that is missing or damaged."""
+    for digest in names(database, kind, page_rows):
+        problem = harm(database, kind, digest)
+        if problem:
+            yield problem
+
+
+def names(database: Database, kind: Kind, page_rows: int = 1000) -> Iterator[str]:
+    """Yield the hashes of the files that rows name, in order; rows may come and go meanwhile."""
     last = ""
     while True:
         with database.read() as connection:
             page = _names(connection, kind, last, page_rows)
-        for digest in page:
-            problem = _problem(database, kind, digest)
-            if problem:
-                yield problem
+        yield from page
         if len(page) < page_rows:
             return
         last = page[-1]
@@ -80,7 +85,8 @@ def _names(connection: Connection, kind: Kind, after: str, most: int) -> list[st
     return list(connection.execute(query.limit(most)).scalars())
 
 
-def _problem(database: Database, kind: Kind, digest: str) -> str:
+def harm(database: Database, kind: Kind, digest: str) -> str:
+    """Return a line about a file that is missing or damaged; nothing where it is whole."""
     path = kind.folder.path(digest)
     try:
         what = integrity.fault(path, digest, kind.digest_of)
