@@ -142,6 +142,8 @@ class Service:
         deadline = time.monotonic() + drain_s
         self._acceptor.stop(drain_s)
         self._stopping.set()
+        if not self._worker.busy:
+            self._child.kill()  # nobody waits for a model that is still loading
         for thread in self._threads:
             thread.join(max(0.1, deadline - time.monotonic()))
         self._child.kill()  # a job that did not finish is given back and claimed at the next start

@@ -122,6 +122,11 @@ class Worker:
             self._job = None
         return True
 
+    @property
+    def busy(self) -> bool:
+        """Whether a job is at hand."""
+        return self._job is not None
+
     def alive(self) -> None:
         """Renew the lease of the job at hand; called at every sign of life of the child."""
         job, now = self._job, self._clock()
