@@ -50,16 +50,18 @@ _CLASSIFIERS = {
 _INTRODUCTION = """\
 # What AxNode is built on
 
-Made by `make licences`. AxNode's own licence is [Apache-2.0](../LICENSE). These packages serve in an
-installed node; none is under the GPL, AGPL or LGPL, and pylibjpeg-libjpeg (GPL-3.0) stays out. What
-only training and tests need is in `supply/develop.txt` and is not part of a node.
+Made by `make licences`. AxNode's own licence is [Apache-2.0](../LICENSE). These packages serve in
+an installed node. None of them is under the GPL, AGPL or LGPL, and pylibjpeg-libjpeg (GPL-3.0)
+stays out. What only training and tests need is in `supply/develop.txt` and no part of a node.
 
-None of them is in this repository or in AxNode's wheel: pip fetches each from the package index, under
-its own terms. Whoever passes on an image with all of it inside passes these on, too. Look at three
-things then: NVIDIA's libraries have a licence of their own (a build of torch without CUDA brings none
-of them); numpy and scipy carry libgfortran (GPL-3.0 with the GCC runtime exception, which frees what
-links to it) and libquadmath (LGPL-2.1) as separate files; and setuptools, which builds and does not
-serve, carries autocommand (LGPL-3.0).
+None of them is in this repository or in AxNode's wheel: pip fetches each from the package index,
+under its own terms. Whoever passes on an image with all of it inside passes these on, too, and
+should look at three things then:
+
+- NVIDIA's libraries have a licence of their own. A build of torch without CUDA brings none of them.
+- Inside their wheels numpy and scipy carry libgfortran (GPL-3.0 with the GCC runtime exception,
+  which frees what links to it) and libquadmath (LGPL-2.1), as separate files.
+- setuptools, which builds and does not serve, carries autocommand (LGPL-3.0).
 
 | Package | Release | Licence | Wanted by |
 |---|---|---|---|
@@ -78,7 +80,9 @@ def of(name: str) -> str | None:
         stated = metadata(name)
     except PackageNotFoundError:
         return None
-    candidates = [_READ.get(name), stated.get("License-Expression"), stated.get("License")]
+    fields = ("License-Expression", "License")
+    candidates = [_READ.get(name)]
+    candidates += [value for field in fields for value in stated.get_all(field) or []]
     candidates += [_CLASSIFIERS.get(line) for line in stated.get_all("Classifier") or []]
     for candidate in candidates:
         if candidate and all(part in ALLOWED for part in parts(candidate)):
@@ -94,15 +98,12 @@ def parts(expression: str) -> list[str]:
 
 def table() -> str:
     """Return the page; every package that serves must be installed."""
-    pins = lock.read(lock.SERVING)
-    serving = {"axnode", *(pin.name for pin in pins)}
     rows = []
-    for pin in pins:
+    for pin in lock.read(lock.SERVING):
         licence = of(pin.name)
         if licence is None:
             raise LookupError(f"{pin.name} is not installed: `make venv` without TORCH_INDEX first")
-        wanted_by = ", ".join(name for name in pin.wanted_by if name in serving)
-        rows.append(f"| {pin.name} | {pin.version} | {licence} | {wanted_by} |\n")
+        rows.append(f"| {pin.name} | {pin.version} | {licence} | {', '.join(pin.wanted_by)} |\n")
     return _INTRODUCTION + "".join(rows)
 
 

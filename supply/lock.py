@@ -102,28 +102,30 @@ def resolve(*options: str) -> list[Pin]:
         return parse(out.read_text(encoding="utf-8"))
 
 
-def group_of(name: str, serving: Iterable[str]) -> str:
-    """Return the lock file that a package belongs to."""
-    if name not in serving:
-        return "develop"
-    return "torch" if _WITH_TORCH.fullmatch(name) else "runtime"
+def grouped() -> dict[str, list[Pin]]:
+    """Resolve every group anew; what serves is listed with what asks for it in service."""
+    serving = resolve()
+    names = {pin.name for pin in serving}
+    return {
+        "torch": [pin for pin in serving if _WITH_TORCH.fullmatch(pin.name)],
+        "runtime": [pin for pin in serving if not _WITH_TORCH.fullmatch(pin.name)],
+        "develop": [pin for pin in resolve("--all-extras") if pin.name not in names],
+    }
 
 
 def main() -> int:
-    """Write the lock files; 1 where constraints.txt must be mended first, and nothing is written."""
+    """Write the lock files; 1 and nothing written where constraints.txt must be mended first."""
     try:
-        serving = {pin.name for pin in resolve()}
-        pins = resolve("--all-extras")
+        groups = grouped()
     except subprocess.CalledProcessError as error:
         print("The lock files stay as they were: see above", file=sys.stderr)
         return error.returncode
-    if wrong := differences(pins):
+    if wrong := differences(pin for pins in groups.values() for pin in pins):
         print("Mend constraints.txt first, nothing was written:", *wrong, sep="\n", file=sys.stderr)
         return 1
-    for group in GROUPS:
-        members = [pin.text for pin in pins if group_of(pin.name, serving) == group]
-        path(group).write_text(_HEAD + "".join(members), encoding="utf-8")
-        print(f"{path(group).relative_to(ROOT)}: {len(members)} packages")
+    for group, pins in groups.items():
+        path(group).write_text(_HEAD + "".join(pin.text for pin in pins), encoding="utf-8")
+        print(f"{path(group).relative_to(ROOT)}: {len(pins)} packages")
     return 0
 
 

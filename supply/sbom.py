@@ -1,9 +1,9 @@
 """The bill of materials (CycloneDX 1.6): what an installed node consists of.
 
-The packages are those of the lock files that serve, with the hashes of every file of the release; the
-graph is the resolver's. Licences are what the installed packages say of themselves, so a package that
-is not installed here (CUDA's, beside a build of torch without it) has none. Libraries inside wheels
-and the packages of the operating system are not listed.
+The packages are those of the lock files that serve, with the hashes of every file of the release;
+the graph is the resolver's. Licences are what the installed packages say of themselves, so a package
+that is not installed here (CUDA's, beside a build of torch without it) has none. Libraries inside
+wheels and the packages of the operating system are not listed.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from daemon.identity import VERSION
+from daemon import __version__
 from model.bundle_file import CARD_NAME, SHIPPED, Bundle
 from supply import licences, lock
 
@@ -33,7 +33,7 @@ def bill() -> Bom:
     root = Component(
         type=ComponentType.APPLICATION,
         name="axnode",
-        version=VERSION,
+        version=__version__,
         bom_ref="axnode",
         licenses=[_LICENCES.make_from_string("Apache-2.0")],
     )
