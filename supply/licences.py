@@ -68,7 +68,7 @@ should look at three things then:
 """
 
 
-def of(name: str) -> str | None:
+def of(name: str, allowed: frozenset[str] = ALLOWED) -> str | None:
     """Return the SPDX expression of an installed package; None: it is not installed.
 
     Raises
@@ -85,7 +85,7 @@ def of(name: str) -> str | None:
     candidates += [value for field in fields for value in stated.get_all(field) or []]
     candidates += [_CLASSIFIERS.get(line) for line in stated.get_all("Classifier") or []]
     for candidate in candidates:
-        if candidate and all(part in ALLOWED for part in parts(candidate)):
+        if candidate and allowed.issuperset(parts(candidate)):
             return candidate
     raise LookupError(f"{name}: no licence that is allowed, among {candidates}")
 

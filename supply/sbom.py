@@ -1,9 +1,9 @@
 """The bill of materials (CycloneDX 1.6): what an installed node consists of.
 
 The packages are those of the lock files that serve, with the hashes of every file of the release;
-the graph is the resolver's. Licences are what the installed packages say of themselves, so a package
-that is not installed here (CUDA's, beside a build of torch without it) has none. Libraries inside
-wheels and the packages of the operating system are not listed.
+the graph is the resolver's. Licences are what the installed packages say of themselves, so one that
+is not installed here (CUDA's, beside a build of torch without it) has none. Libraries inside wheels
+and the packages of the operating system are not listed.
 """
 
 import argparse
@@ -95,13 +95,19 @@ def _sha256(value: str) -> HashType:
     return HashType(alg=HashAlgorithm.SHA_256, content=value)
 
 
+def problem(text: str) -> str | None:
+    """Return where a bill breaks the schema of CycloneDX 1.6; None: it does not."""
+    error = JsonStrictValidator(SchemaVersion.V1_6).validate_str(text)
+    return str(error) if error else None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Write the bill as JSON; 70 where it does not follow the schema, which is an error of ours."""
     parser = argparse.ArgumentParser(prog="python -m supply.sbom", description=main.__doc__)
     parser.add_argument("out", type=Path)
     out: Path = parser.parse_args(arguments).out
     text = JsonV1Dot6(bill()).output_as_string(indent=2)
-    if wrong := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
+    if wrong := problem(text):
         print(f"The bill of materials does not follow CycloneDX 1.6: {wrong}", file=sys.stderr)
         return 70
     out.write_text(text + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 
 from daemon.config import Config, parse
+from supply import lock
 from tests.check_no_skips import main as check_no_skips
 from tests.check_no_skips import problems
 
@@ -24,13 +25,6 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "axnode.example.toml"
 UNIT = ROOT / "deploy" / "axnode.service"
 PACKAGES = ("daemon", "dicom_io", "model", "sample_dicoms")
-
-
-def pins() -> dict[str, str]:
-    """Return the versions of constraints.txt by canonical name."""
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
-    return {canonicalize_name(name): version for name, version in pairs}
 
 
 def requirements() -> list[Requirement]:
@@ -41,7 +35,7 @@ def requirements() -> list[Requirement]:
 
 
 def test_every_requirement_is_pinned_to_a_version_it_allows() -> None:
-    pinned = pins()
+    pinned = lock.constraints()
     for requirement in requirements():
         version = pinned.get(canonicalize_name(requirement.name))
         assert version is not None, f"{requirement.name} has no line in constraints.txt"
@@ -49,7 +43,7 @@ def test_every_requirement_is_pinned_to_a_version_it_allows() -> None:
 
 
 def test_pinned_versions_are_exact() -> None:
-    assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in pins().values())
+    assert all(re.fullmatch(r"[0-9][0-9a-z.]*", version) for version in lock.constraints().values())
 
 
 def test_wheel_holds_every_file_of_the_packages(tmp_path: Path) -> None:
@@ -194,7 +188,15 @@ def test_a_run_without_a_report_or_tests_fails(tmp_path: Path, text: str | None)
 def bare(tmp_path: Path) -> Path:
     """Return a copy of the set-up files, and a ``bin`` whose ``id`` says: not root."""
     (tmp_path / "tests").mkdir()
-    for name in ("Makefile", "constraints.txt", "pyproject.toml", "tests/debian-packages.sh"):
+    (tmp_path / "supply").mkdir()
+    locks = [str(lock.path(group).relative_to(ROOT)) for group in lock.GROUPS]
+    for name in (
+        "Makefile",
+        "constraints.txt",
+        "pyproject.toml",
+        "tests/debian-packages.sh",
+        *locks,
+    ):
         shutil.copy(ROOT / name, tmp_path / name)
     tools = tmp_path / "bin"
     tools.mkdir()
