@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -168,7 +167,7 @@ def test_bill_says_what_asks_for_what(bill: dict[str, Any]) -> None:
     )
 
 
-def test_a_bill_that_breaks_the_schema_is_not_written(tmp_path: Path) -> None:
+def test_a_bill_that_breaks_the_schema_is_noticed() -> None:
     assert sbom.problem('{"bomFormat": "CycloneDX", "specVersion": "1.6", "components": 3}')
 
 
@@ -205,9 +204,11 @@ def osv(*vulnerable: str, fails_after: int = 10_000) -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/v1/query"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1/query"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 KNOWN_BAD = "jinja2==2.4.1"
