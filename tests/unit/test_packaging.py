@@ -141,11 +141,16 @@ def test_unit_is_hardened(tmp_path: Path, change: Callable[[str], str], exposure
 
 
 @needs_systemd
-def test_unit_is_valid(tmp_path: Path) -> None:
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/axnode/venv/bin/axnode", sys.executable))
+@pytest.mark.parametrize("name", ["axnode.service", "axnode.socket"])
+def test_unit_is_valid(tmp_path: Path, name: str) -> None:
+    shutil.copy(UNIT.with_suffix(".socket"), tmp_path)
+    unit = UNIT.read_text().replace("/opt/axnode/venv/bin/axnode", sys.executable)
+    (tmp_path / UNIT.name).write_text(unit)
     done = subprocess.run(
-        ["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False
+        ["systemd-analyze", "verify", str(tmp_path / name)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
