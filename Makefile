@@ -20,8 +20,8 @@ DEVELOP := .venv/.develop-$(KEY)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 # Wheels alone, each with a hash that the lock names: none of their code runs before it is checked.
 LOCKED := $(PIP) --require-hashes --no-deps --only-binary :all:
-# Our own package, built with the locked setuptools.
-OWN := $(PIP) --no-deps --no-build-isolation --editable .
+# Our own package, built with the locked setuptools, which has much to say on folders of data files.
+OWN := PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
 
 # Orthanc is installed to /usr/sbin, which a user's PATH leaves out.
 export PATH := $(PATH):/usr/sbin:/sbin
