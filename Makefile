@@ -1,10 +1,11 @@
 # AxNode: set-up, demonstration and tests. `make help` lists what there is.
 #
-# The virtual environment is made once and again only when constraints.txt, pyproject.toml or the
+# The virtual environment is made once and again only when the lock files, pyproject.toml or the
 # choices below change: a stamp file in it is named by their hash, so a second run starts at once.
 
 PYTHON ?= python3
-# Where to take torch and torchvision from; empty: the package index, with CUDA.
+# Where to take torch and torchvision from; empty: the package index, with CUDA. The lock files hold
+# no hashes of another index's builds: from there they come by version alone.
 TORCH_INDEX ?=
 # Folder of the demonstration's output; empty: its own default.
 OUT ?=
@@ -13,15 +14,19 @@ ARGS ?=
 
 BIN := .venv/bin
 JUNIT := build/junit.xml
-KEY := $(shell { cat constraints.txt pyproject.toml; echo '$(TORCH_INDEX)'; } | sha256sum | cut -c1-12)
+KEY := $(shell { cat deploy/supply/*.txt pyproject.toml; echo '$(TORCH_INDEX)'; } | sha256sum | cut -c1-12)
 RUNTIME := .venv/.runtime-$(KEY)
 DEVELOP := .venv/.develop-$(KEY)
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install
+# Wheels alone, each with a hash that the lock names: none of their code runs before it is checked.
+LOCKED := $(PIP) --require-hashes --no-deps --only-binary :all:
+# Our own package, built with the locked setuptools, which has much to say on folders of data files.
+OWN := PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
 
 # Orthanc is installed to /usr/sbin, which a user's PATH leaves out.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help venv demo test lint types bench soak debian viewer clean distclean
+.PHONY: help venv demo test lint types bench soak lock sbom audit licences debian viewer clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -59,6 +64,21 @@ soak: debian $(DEVELOP) ## hours of kills, power cuts (as root) and associations
 	$(BIN)/python -m tests.soak.power_cut
 	$(BIN)/python -m tests.soak.endurance
 
+# By what the lock files held before, so that a new dependency can come in; torch is not needed.
+lock: .venv/.created ## the lock files anew, from pyproject.toml and constraints.txt
+	$(LOCKED) -r deploy/supply/runtime.txt -r deploy/supply/develop.txt
+	$(BIN)/python -m deploy.supply.lock
+
+licences: $(DEVELOP) ## docs/third-party.md anew, from what is installed
+	$(BIN)/python -m deploy.supply.licences
+
+sbom: $(DEVELOP) ## build/axnode.cdx.json: what a node consists of (CycloneDX 1.6)
+	@mkdir -p build
+	$(BIN)/python -m deploy.supply.sbom build/axnode.cdx.json
+
+audit: $(DEVELOP) ## the locked packages against the list of known vulnerabilities (OSV)
+	$(BIN)/python -m deploy.supply.audit
+
 debian: # what tests need from Debian: installed as root, named otherwise
 	@PYTHON='$(PYTHON)' bash tests/debian-packages.sh test
 
@@ -86,20 +106,23 @@ distclean: clean ## clean, and the virtual environment
 	@'$(PYTHON)' -m venv .venv
 	@touch $@
 
-# torch first, and from its own index only where one is named: with two indices at once pip would
-# take whichever build has the higher version. What torch needs comes with the rest, from PyPI.
+# Where torch has an index of its own it comes first and alone: with two indices at once pip would
+# take whichever build has the higher version.
 $(RUNTIME): .venv/.created
-	@echo "Installing the pinned dependencies into .venv (once; a few minutes)"
+	@echo "Installing the locked dependencies into .venv (once; a few minutes)"
 ifeq ($(strip $(TORCH_INDEX)),)
-	$(PIP) torch torchvision
+	$(LOCKED) -r deploy/supply/torch.txt -r deploy/supply/runtime.txt
 else
-	$(PIP) --upgrade --no-deps --index-url '$(TORCH_INDEX)' torch torchvision
+	$(PIP) --constraint constraints.txt --upgrade --no-deps --index-url '$(TORCH_INDEX)' \
+		torch torchvision
+	$(LOCKED) -r deploy/supply/runtime.txt
 endif
-	$(PIP) setuptools
-	$(PIP) --no-build-isolation --editable .
+	$(OWN)
+	$(BIN)/python -m pip check
 	@rm -f .venv/.runtime-* .venv/.develop-*
 	@touch $@
 
 $(DEVELOP): $(RUNTIME)
-	$(PIP) --no-build-isolation --editable '.[test,training]'
+	$(LOCKED) -r deploy/supply/develop.txt
+	$(BIN)/python -m pip check
 	@touch $@

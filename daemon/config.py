@@ -260,16 +260,26 @@ def _blind(config: Config) -> bool:
     return any(not destination.draws_seg for destination in config.destinations)
 
 
+def guard_open_door(config: Config, host: str) -> None:
+    """Refuse to listen beyond this machine for anybody, unless that is said to be meant.
+
+    Raises
+    ------
+    ConfigError
+        `host`, where the node is to listen, is not loopback, and nobody says who may push.
+    """
+    if not config.sources and not config.allow_any_source and not is_loopback(host):
+        raise ConfigError(
+            "configuration: the node listens beyond loopback and no [[sources]] are listed: "
+            "list the modalities that may push, or set allow_any_source = true"
+        )
+
+
 def _check(config: Config) -> None:
     names = [destination.name for destination in config.destinations]
     if len(set(names)) != len(names):
         raise ConfigError("configuration: destinations: two have the same name; rename one")
-    open_door = not config.sources and not config.allow_any_source
-    if open_door and not is_loopback(config.node.host):
-        raise ConfigError(
-            "configuration: node.host is not loopback and no [[sources]] are listed: "
-            "list the modalities that may push, or set allow_any_source = true"
-        )
+    guard_open_door(config, config.node.host)
     for index, destination in enumerate(config.destinations):
         if destination.storage_commitment:
             raise ConfigError(

@@ -11,7 +11,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from daemon import clock, failpoints, jobs, reconcile, setup, status, systemd
 from daemon.assemble import Assembler
 from daemon.child import START_S, Child, ChildOptions
-from daemon.config import Config
+from daemon.config import Config, guard_open_door
 from daemon.database import Database
 from daemon.deliver import Deliverer, park_unknown, remote
 from daemon.errors import DaemonError, UnavailableError
@@ -255,4 +255,8 @@ class Service:
 
 def _acceptor(config: Config, reception: Reception) -> Acceptor:
     limits = Limits(max_associations=config.node.max_associations)
-    return Acceptor(reception, reception.accepted, config.node.host, config.node.port, limits)
+    listener = systemd.listener()
+    if listener is not None:
+        guard_open_door(config, listener.getsockname()[0])
+    node = config.node
+    return Acceptor(reception, reception.accepted, node.host, node.port, limits, listener)

