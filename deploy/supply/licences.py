@@ -52,7 +52,7 @@ _INTRODUCTION = """\
 
 Made by `make licences`. AxNode's own licence is [Apache-2.0](../LICENSE). These packages serve in
 an installed node. None of them is under the GPL, AGPL or LGPL, and pylibjpeg-libjpeg (GPL-3.0)
-stays out. What only training and tests need is in `deploy/supply/develop.txt` and no part of a node.
+stays out. What only training and tests need (`deploy/supply/develop.txt`) is no part of a node.
 
 None of them is in this repository or in AxNode's wheel: pip fetches each from the package index,
 under its own terms. Whoever passes on an image with all of it inside passes these on, too, and

@@ -20,8 +20,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from daemon import __version__
-from model.bundle_file import CARD_NAME, SHIPPED, Bundle
 from deploy.supply import licences, lock
+from model.bundle_file import CARD_NAME, SHIPPED, Bundle
 
 _LICENCES = LicenseFactory()
 

@@ -189,7 +189,10 @@ OWN = "--no-deps --no-build-isolation --editable ."
 
 
 def test_make_installs_by_hash(bare: Path) -> None:
-    assert installs(bare) == [f"{LOCKED} -r deploy/supply/torch.txt -r deploy/supply/runtime.txt", OWN]
+    assert installs(bare) == [
+        f"{LOCKED} -r deploy/supply/torch.txt -r deploy/supply/runtime.txt",
+        OWN,
+    ]
 
 
 def test_make_takes_torch_alone_from_an_index_of_its_own(bare: Path) -> None:

@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from daemon import __version__
-from model.bundle_file import SHIPPED, Bundle
 from deploy.supply import audit, licences, lock, sbom
+from model.bundle_file import SHIPPED, Bundle
 from tests.peers import free_port
 
 PROJECT = tomllib.loads((lock.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
