@@ -12,6 +12,7 @@ class Peer:
     calling_ae: str
     called_ae: str
     implementation_version: str  # "" where the peer does not say
+    certificate_names: frozenset[str] | None = None  # see dicom_io.tls.names; None: no TLS
 
 
 @dataclass(frozen=True)
