@@ -115,7 +115,7 @@ class Line:
 
     def _cut(self) -> None:
         self.trouble = f"the peer made no progress for {self._timeout_s:g} s and was cut off"
-        sock = self._socket or (self._opening and self._opening.sock)
+        sock = self._socket or (self._opening.sock if self._opening else None)
         if sock is not None:
             tls.sever(sock)  # if it has gone already, the thread may wait nevertheless
         if self._assoc is not None:

@@ -68,6 +68,7 @@ _FAULTS: Final = {
     21: _FOREIGN,
     26: "is not made for this end of TLS (extended key usage)",
 }
+_OTHER_NAME: Final = (62, 64)  # of a host, of an address
 
 
 @dataclass(frozen=True)
@@ -117,22 +118,23 @@ def _context(protocol: int, files: TlsFiles) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     # a peer's own certificate may be what is trusted, not only its authority's
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    for setting in ("certificate", "key", "ca"):
-        _check_readable(setting, getattr(files, setting))
+    _trust(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "certificate", files.certificate)  # readable?
     _load_own(context, files)
-    try:
-        context.load_verify_locations(cafile=files.ca)
-    except ssl.SSLError as error:
-        raise TlsSetupError("ca", f"{files.ca} holds no PEM certificate") from error
+    _trust(context, "ca", files.ca)
     return context
 
 
-def _check_readable(setting: str, path: Path) -> None:
+def _trust(context: ssl.SSLContext, setting: str, path: Path) -> None:
     try:
-        with path.open("rb") as stream:
-            stream.read(1)
+        context.load_verify_locations(cafile=path)
+    except ssl.SSLError as error:
+        raise TlsSetupError(setting, f"{path} holds no PEM certificate") from error
     except OSError as error:
-        raise TlsSetupError(setting, f"cannot read {path} ({error.strerror})") from error
+        raise _unreadable(setting, path, error) from error
+
+
+def _unreadable(setting: str, path: Path, error: OSError) -> TlsSetupError:
+    return TlsSetupError(setting, f"cannot read {path} ({error.strerror})")
 
 
 def _load_own(context: ssl.SSLContext, files: TlsFiles) -> None:
@@ -145,14 +147,17 @@ def _load_own(context: ssl.SSLContext, files: TlsFiles) -> None:
         context.load_cert_chain(files.certificate, files.key, password=no_password)
     except ssl.SSLError as error:
         raise _own_fault(files, error) from error
+    except OSError as error:  # the certificate has been read before
+        raise _unreadable("key", files.key, error) from error
 
 
 def _own_fault(files: TlsFiles, error: ssl.SSLError) -> TlsSetupError:
-    if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+    # a key of another kind than the certificate's finds "no certificate assigned"
+    if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
         return TlsSetupError(
             "key", f"{files.key} does not belong to the certificate {files.certificate}"
         )
-    if error.reason is None:  # the PEM reader names no reason; the certificate is read first
+    if not error.reason:  # the PEM reader names none
         return TlsSetupError("key", f"{files.key} holds no PEM private key")
     words = error.reason.lower().replace("_", " ")
     return TlsSetupError("certificate", f"{files.certificate} cannot be used ({words})")
@@ -192,8 +197,12 @@ def failure(error: OSError) -> str:
 
 
 def _distrusted(error: ssl.SSLCertVerificationError) -> str:
+    whose = "the peer's certificate"
+    if error.verify_code in _OTHER_NAME:
+        said = error.verify_message.rstrip(".").rpartition("certificate ")[2]
+        return f"{whose} {said}; give a name that it holds as certificate_name"
     fault = _FAULTS.get(error.verify_code)
-    return f"the peer's certificate {fault or f'is refused: {error.verify_message}'}"
+    return f"{whose} {fault or f'is refused: {error.verify_message}'}"
 
 
 def sever(sock: socket.socket) -> None:
