@@ -7,7 +7,6 @@ import struct
 import threading
 import time
 
-from dicom_io import tls
 from dicom_io.admission import Admission, Ticket
 from dicom_io.conversation import Conversation
 from dicom_io.journal import Journal
@@ -27,6 +26,7 @@ from dicom_io.pdu import (
     reject,
 )
 from dicom_io.reception import Handler, Limits, Peer, Rejection
+from dicom_io.tls_socket import HANDSHAKE_BYTES, HANDSHAKE_RECORD, sever
 
 
 class Association:
@@ -56,7 +56,7 @@ class Association:
 
     def sever(self) -> None:
         """End the connection from another thread."""
-        tls.sever(self._sock)
+        sever(self._sock)
 
     def run(self) -> None:
         """Serve the connection; the thread's entry."""
@@ -119,18 +119,18 @@ class Association:
         """
         late = "no TLS handshake in time"
         first = self._stream.peek(deadline, late)
-        if first != tls.HANDSHAKE_RECORD:
+        if first != HANDSHAKE_RECORD:
             plain = A_ASSOCIATE_RQ <= first <= A_ABORT
             what = "plain DICOM" if plain else "neither TLS nor DICOM"
             raise Cut(f"no TLS: {what} on the TLS port; check what connects here")
-        self._reserve(tls.HANDSHAKE_BYTES)
+        self._reserve(HANDSHAKE_BYTES)
         return self._stream.shake_hands(deadline, late)
 
     def _proposal(self, deadline: float) -> Proposal:
         """Read the A-ASSOCIATE-RQ under one deadline, in memory that its address may have."""
         late = "no association request in time"
         kind = self._stream.await_byte(deadline - time.monotonic(), late, may_stop=True)
-        if kind == tls.HANDSHAKE_RECORD:
+        if kind == HANDSHAKE_RECORD:
             raise Cut("TLS on the port without TLS; only one side is set up", UNRECOGNISED_PDU)
         if kind != A_ASSOCIATE_RQ:
             known = A_ASSOCIATE_RQ < kind <= A_ABORT

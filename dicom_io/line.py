@@ -20,8 +20,8 @@ from typing import Any, Final
 from pynetdicom import AE, evt
 from pynetdicom.presentation import PresentationContext
 
-from dicom_io import tls
 from dicom_io.errors import PeerError
+from dicom_io.tls_socket import Opening, sever
 from dicom_io.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 CONNECT_S: Final = 10.0  # for the TCP connection
@@ -59,7 +59,7 @@ class Line:
         self._refusal: PeerError | None = None
         self._assoc: Any = None  # pynetdicom's Association
         self._socket: socket.socket | None = None
-        self._opening = None if remote.tls is None else tls.Opening(remote.tls)
+        self._opening = None if remote.tls is None else Opening(remote.tls)
         self._events = 0  # PDUs sent and received
         self.trouble = ""
 
@@ -117,7 +117,7 @@ class Line:
         self.trouble = f"the peer made no progress for {self._timeout_s:g} s and was cut off"
         sock = self._socket or (self._opening.sock if self._opening else None)
         if sock is not None:
-            tls.sever(sock)  # if it has gone already, the thread may wait nevertheless
+            sever(sock)  # if it has gone already, the thread may wait nevertheless
         if self._assoc is not None:
             self._assoc.dimse.msg_queue.put((None, None))  # what pynetdicom puts on a lost line
 
@@ -160,7 +160,7 @@ class Line:
         self._refusal = self._why_not(assoc)
         return None
 
-    def _tls_args(self) -> tuple[tls.Opening, str] | None:
+    def _tls_args(self) -> tuple[Opening, str] | None:
         if self._opening is None:
             return None
         return self._opening, self._remote.certificate_name or self._remote.host

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from dicom_io import tls
 from dicom_io.reception import Rejection
+from dicom_io.tls import names
+from dicom_io.tls_failure import failure
+from dicom_io.tls_socket import say_goodbye
 
 A_ASSOCIATE_RQ: Final = 0x01
 A_ASSOCIATE_RJ: Final = 0x03
@@ -99,8 +101,8 @@ class PduStream:
             except TimeoutError:
                 continue
             except OSError as error:
-                raise Cut(tls.failure(error)) from error
-        return tls.names(self._sock.getpeercert() or {})
+                raise Cut(failure(error)) from error
+        return names(self._sock.getpeercert() or {})
 
     def await_byte(self, seconds: float, what: str, *, may_stop: bool = False) -> int:
         """Wait for the next PDU to begin and return its type.
@@ -185,7 +187,7 @@ class PduStream:
         """Let the peer read our last PDU: closing on unread bytes would reset the connection."""
         deadline = time.monotonic() + seconds
         room = _LINGER_BYTES
-        tls.say_goodbye(self._sock)
+        say_goodbye(self._sock)
         try:
             # from here on below TLS: what still comes is thrown away
             socket.socket.shutdown(self._sock, socket.SHUT_WR)

@@ -1,11 +1,9 @@
-"""TLS for both ends of an association: contexts, names in certificates, failures in words.
+"""What TLS an association may have, at both ends, and the names in certificates.
 
 The profile is BCP 195 (RFC 9325), which PS3.15 B.12 asks for: TLS 1.2 or newer, authenticated
 ciphers with forward secrecy, no renegotiation, no compression. Both sides show a certificate.
 """
 
-import contextlib
-import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dicom_io.errors import TlsSetupError
-
-HANDSHAKE_RECORD: Final = 0x16  # first byte of a TLS connection (RFC 8446 5.1)
-# OpenSSL holds at most a ClientHello of 128 KiB and two records of 16 KiB for a peer that has not
-# shown who it is.
-HANDSHAKE_BYTES: Final = 160 << 10
+from dicom_io.tls_socket import ClientSocket
 
 # RFC 9325 4.2; the suites of TLS 1.3 are all good, and Python leaves them to OpenSSL
 CIPHERS: Final = ":".join(
@@ -25,50 +19,6 @@ CIPHERS: Final = ":".join(
     for size in ("256-GCM-SHA384", "128-GCM-SHA256")
     for key in ("ECDSA", "RSA")
 )
-
-_NO_TLS = "no TLS: the peer does not speak it on this port"
-_OLD_TLS = "the peer offers nothing newer than TLS 1.1"
-_NO_CIPHER = "no cipher suite in common; the peer's TLS is too old or its key of another kind"
-_HUNG_UP = "the peer hung up in the TLS handshake; its log says why"
-# OpenSSL's reasons for an error of its own, in words
-_REASONS: Final = {
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "no client certificate: the peer showed none",
-    "UNSUPPORTED_PROTOCOL": _OLD_TLS,
-    "VERSION_TOO_LOW": _OLD_TLS,
-    "TLSV1_ALERT_PROTOCOL_VERSION": "the peer wants another version of TLS than 1.2 or 1.3",
-    "NO_SHARED_CIPHER": _NO_CIPHER,
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": _NO_CIPHER,
-    "WRONG_VERSION_NUMBER": _NO_TLS,
-    "HTTP_REQUEST": _NO_TLS,
-    "PACKET_LENGTH_TOO_LONG": _NO_TLS,
-    "RECORD_LAYER_FAILURE": _NO_TLS,
-    "UNEXPECTED_EOF_WHILE_READING": _HUNG_UP,
-}
-# Alerts by which a peer says that it does not trust the certificate it was shown (RFC 8446 6.2)
-_DISTRUST: Final = (
-    "BAD_CERTIFICATE",
-    "UNSUPPORTED_CERTIFICATE",
-    "CERTIFICATE_REVOKED",
-    "CERTIFICATE_EXPIRED",
-    "CERTIFICATE_UNKNOWN",
-    "UNKNOWN_CA",
-    "ACCESS_DENIED",
-    "CERTIFICATE_REQUIRED",
-)
-_FOREIGN = "is from an authority that is not in tls.ca"
-_SELF_SIGNED = "is self-signed and not in tls.ca"
-# What OpenSSL finds wrong with a certificate (X509_V_ERR_...), in words
-_FAULTS: Final = {
-    2: _FOREIGN,
-    9: "is not valid yet; compare the clocks",
-    10: "has expired",
-    18: _SELF_SIGNED,
-    19: "ends in a self-signed authority that is not in tls.ca",
-    20: _FOREIGN,
-    21: _FOREIGN,
-    26: "is not made for this end of TLS (extended key usage)",
-}
-_OTHER_NAME: Final = (62, 64)  # of a host, of an address
 
 
 @dataclass(frozen=True)
@@ -140,7 +90,7 @@ def _unreadable(setting: str, path: Path, error: OSError) -> TlsSetupError:
 def _load_own(context: ssl.SSLContext, files: TlsFiles) -> None:
     def no_password() -> str:
         raise TlsSetupError(
-            "key", f"{files.key} is encrypted; store it without a password (openssl pkey -in … )"
+            "key", f"{files.key} is encrypted; store it without a password (openssl pkey)"
         )
 
     try:
@@ -179,94 +129,3 @@ def names(certificate: Mapping[str, Any]) -> frozenset[str]:
         subject = [pair for part in certificate.get("subject", ()) for pair in part]
         found = [value for kind, value in subject if kind == "commonName"]
     return frozenset(value.lower() for value in found)
-
-
-def failure(error: OSError) -> str:
-    """Say in one line why a handshake failed."""
-    if isinstance(error, TimeoutError):
-        return "no answer to the TLS handshake in time"
-    if not isinstance(error, ssl.SSLError):
-        return _HUNG_UP
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return _distrusted(error)
-    reason = error.reason or ""
-    alert = reason.rpartition("_ALERT_")[2]
-    if alert in _DISTRUST:
-        return f"the peer does not trust our certificate ({alert.lower().replace('_', ' ')})"
-    return _REASONS.get(reason) or f"TLS failed ({reason.lower().replace('_', ' ')})"
-
-
-def _distrusted(error: ssl.SSLCertVerificationError) -> str:
-    whose = "the peer's certificate"
-    if error.verify_code in _OTHER_NAME:
-        said = error.verify_message.rstrip(".").rpartition("certificate ")[2]
-        return f"{whose} {said}; give a name that it holds as certificate_name"
-    fault = _FAULTS.get(error.verify_code)
-    return f"{whose} {fault or f'is refused: {error.verify_message}'}"
-
-
-def sever(sock: socket.socket) -> None:
-    """End a connection from another thread.
-
-    Not by a TLS socket's own `shutdown`: that drops the encryption first, and a thread that is
-    reading or writing would go on with bare bytes.
-    """
-    with contextlib.suppress(OSError):  # it has ended by itself
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-def say_goodbye(sock: socket.socket) -> None:
-    """Send TLS's closing word, if the socket can take it at once; a plain one needs none."""
-    if isinstance(sock, ssl.SSLSocket):
-        sock.settimeout(0)
-        with contextlib.suppress(OSError, ValueError):  # the peer's own word is not waited for
-            sock.unwrap()
-
-
-class ClientSocket(ssl.SSLSocket):
-    """A requestor's end, which keeps what went wrong: pynetdicom only logs it."""
-
-    failure = ""
-
-    def do_handshake(self, block: bool = False) -> None:
-        """Shake hands."""
-        try:
-            super().do_handshake(block)
-        except OSError as error:
-            self.failure = failure(error)
-            raise
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        """Receive; in TLS 1.3 the peer's verdict on our certificate comes after the handshake."""
-        try:
-            return super().recv(buflen, flags)
-        except ssl.SSLError as error:
-            self.failure = failure(error)
-            raise
-
-
-class Opening:
-    """What pynetdicom takes for a context: wraps its socket, and remembers it."""
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        self._context = context
-        self._refused = ""  # why there was no handshake at all
-        self.sock: ssl.SSLSocket | None = None
-
-    @property
-    def failure(self) -> str:
-        """Why TLS failed; "" while it has not."""
-        return self._refused or getattr(self.sock, "failure", "")
-
-    def wrap_socket(
-        self, sock: socket.socket, server_side: bool, server_hostname: str
-    ) -> ssl.SSLSocket:
-        """Put TLS around a socket that is not connected yet."""
-        try:
-            self.sock = self._context.wrap_socket(
-                sock, server_side=server_side, server_hostname=server_hostname
-            )
-        except ValueError as error:  # pynetdicom survives an OSError only
-            self._refused = f"{server_hostname!r} is no name that a certificate could be for"
-            raise OSError(self._refused) from error
-        return self.sock
