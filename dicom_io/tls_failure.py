@@ -29,6 +29,7 @@ _DISTRUST: Final = (
     "CERTIFICATE_EXPIRED",
     "CERTIFICATE_UNKNOWN",
     "UNKNOWN_CA",
+    "DECRYPT_ERROR",  # an authority of the same name and another key
     "ACCESS_DENIED",
     "CERTIFICATE_REQUIRED",
 )

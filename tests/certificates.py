@@ -1,6 +1,7 @@
 """Authorities and certificates for tests, made on the spot; nobody else trusts them."""
 
 import itertools
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,12 +13,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from dicom_io.tls import TlsFiles
+from dicom_io.tls import TlsFiles, client_context, server_context
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 LOOPBACK = ("localhost", "127.0.0.1")
 NODE = "node.example.org"
 US1 = "us1.example.org"
+US2 = "us2.example.org"
 _NUMBERS = itertools.count(1)
 
 
@@ -107,6 +109,38 @@ class Authority:
         issued.key.write_bytes(key_pem(key))
         issued.key.chmod(0o600)
         return issued
+
+
+@dataclass(frozen=True)
+class Site:
+    """A hospital with an authority of its own, a node, and modalities."""
+
+    authority: Authority
+    node: Issued
+    us1: Issued
+    us2: Issued
+
+    @property
+    def ca(self) -> Path:
+        """What everybody here trusts."""
+        return self.authority.file
+
+    def server(self) -> ssl.SSLContext:
+        """Return the node's context for its port."""
+        return server_context(self.node.trusting(self.ca))
+
+    def client(self, issued: Issued | None = None) -> ssl.SSLContext:
+        """Return a context that shows a certificate, US1's by default."""
+        return client_context((issued or self.us1).trusting(self.ca))
+
+
+def a_site(folder: Path) -> Site:
+    """Make a hospital's certificates, with keys of the kind that every peer knows."""
+    authority = Authority(folder)
+    keys = [rsa.generate_private_key(65537, 2048) for _ in range(3)]
+    names = (NODE, US1, US2)
+    node, us1, us2 = (authority.issue(n, key=k) for n, k in zip(names, keys, strict=True))
+    return Site(authority, node, us1, us2)
 
 
 def key_pem(key: Key, password: bytes | None = None) -> bytes:
