@@ -15,7 +15,8 @@ FILES = ("certificate", "key", "ca")
 CREDENTIALS = "CREDENTIALS_DIRECTORY"  # where systemd puts what LoadCredential= names
 FilePath = Annotated[str, StringConstraints(min_length=1)]
 CertificateName = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=255, to_lower=True)
+    str,
+    StringConstraints(strip_whitespace=True, pattern=r"^[^\x00-\x1f]{1,255}$", to_lower=True),
 ]
 """A name that a certificate must hold; see `dicom_io.tls.names`."""
 

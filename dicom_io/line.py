@@ -90,7 +90,19 @@ class Line:
                 self._cut()
                 since, allowed = now, _GRACE_S
         on_tick()
+        if not thread.is_alive():
+            self._close()
         self._raise_refusal()
+
+    def _close(self) -> None:
+        """Close what went wrong: pynetdicom leaves a socket open that it cannot shut down."""
+        sock = self._sock()
+        if sock is not None and (self.trouble or self._refusal is not None):
+            sock.close()
+
+    def _sock(self) -> socket.socket | None:
+        """Return the connection's socket; one of TLS is known before it is connected."""
+        return self._socket or (self._opening.sock if self._opening else None)
 
     def _raise_refusal(self) -> None:
         if self._refusal is not None:
@@ -115,7 +127,7 @@ class Line:
 
     def _cut(self) -> None:
         self.trouble = f"the peer made no progress for {self._timeout_s:g} s and was cut off"
-        sock = self._socket or (self._opening.sock if self._opening else None)
+        sock = self._sock()
         if sock is not None:
             sever(sock)  # if it has gone already, the thread may wait nevertheless
         if self._assoc is not None:
@@ -189,4 +201,5 @@ class Line:
             return PeerError(words, transient=True)
         if self._socket is None:
             return PeerError(f"{self._remote} cannot be reached; is it running?", transient=True)
-        return PeerError(f"{self._remote} ended the association at once", transient=True)
+        hint = "" if self._opening else "; does it want TLS?"
+        return PeerError(f"{self._remote} ended the association at once{hint}", transient=True)

@@ -71,10 +71,11 @@ class Opening:
     ) -> ssl.SSLSocket:
         """Put TLS around a socket that is not connected yet."""
         try:
-            self.sock = self._context.wrap_socket(
-                sock, server_side=server_side, server_hostname=server_hostname
-            )
-        except ValueError as error:  # pynetdicom survives an OSError only
+            server_hostname.encode("idna")
+        except UnicodeError as error:  # pynetdicom survives an OSError only
             self._refused = f"{server_hostname!r} is no name that a certificate could be for"
             raise OSError(self._refused) from error
+        self.sock = self._context.wrap_socket(
+            sock, server_side=server_side, server_hostname=server_hostname
+        )
         return self.sock

@@ -1,5 +1,6 @@
 """Tables of what the node does on the network, most of them read off the wire of a real one."""
 
+import ssl
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -99,13 +100,18 @@ def _is_read(uid: str) -> bool:
 
 
 @contextmanager
-def node(folder: Path, limits: Limits | None = None, **tables: Any) -> Iterator[tuple[int, Any]]:
+def node(
+    folder: Path,
+    limits: Limits | None = None,
+    secured: ssl.SSLContext | None = None,
+    **tables: Any,
+) -> Iterator[tuple[int, Any]]:
     """Run the node's reception on a free port; yields the port and the reception."""
     folder.mkdir(parents=True)
     with builders.database(folder) as database:
         config: Config = builders.config(folder, **tables)
         reception = Reception(config, database, Spool(folder / "spool"), FakeClock())
-        acceptor = Acceptor(reception, reception.accepted, limits=limits or Limits())
+        acceptor = Acceptor(reception, reception.accepted, limits=limits or Limits(), tls=secured)
         acceptor.start()
         try:
             yield acceptor.port, reception
