@@ -20,6 +20,7 @@ from dicom_io.decode import decoder_for
 from dicom_io.errors import FrameError
 from tests import builders
 from tests import builders_wire as wire
+from tests.certificates import a_site
 from tests.fakes import FakeClock
 from tests.fakes_wire import RawPeer
 
@@ -28,7 +29,7 @@ SR = "1.2.840.10008.5.1.4.1.1.88.33"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 LIMIT_WORDS: Mapping[str, str] = {
-    "associate_s": "s, from the connection to the whole A-ASSOCIATE-RQ",
+    "associate_s": "s, from the connection to the whole A-ASSOCIATE-RQ, TLS handshake included",
     "pdu_s": "s, for one PDU from its first byte",
     "message_gap_s": "s, between two PDUs of one message",
     "idle_s": "s, between two messages",
@@ -119,9 +120,9 @@ def node(
             acceptor.stop(drain_s=5)
 
 
-def asked(port: int, request: bytes) -> tuple[int, bytes]:
+def asked(port: int, request: bytes, tls: ssl.SSLContext | None = None) -> tuple[int, bytes]:
     """Send an association request; return type and body of the answer."""
-    with RawPeer(port) as peer:
+    with RawPeer(port, tls=tls) as peer:
         peer.send(request)
         return peer.receive()
 
@@ -209,6 +210,16 @@ def rejection_table(folder: Path) -> str:
         words = "calling AE title is not among `[[sources]]`, or calls from another address"
         rows.append((words, *_rejected(asked(port, request(calling="OTHER")))))
         assert _rejected(asked(port, request(calling="US1"))) == rows[-1][1:]
+    certified = [{"ae_title": "US1", "certificate_name": "us1.example.org"}]
+    files = dict.fromkeys(("certificate", "key", "ca"), "not read here")
+    site = a_site(folder / "site")
+    with node(folder / "tls", secured=site.server(), sources=certified, tls=files) as (port, _):
+        words = (
+            "with TLS: the certificate does not hold the `sources.certificate_name` of the title"
+        )
+        other = site.client(site.us2)
+        rows.append((words, *_rejected(asked(port, request(calling="US1"), other))))
+        assert asked(port, request(calling="US1"), site.client())[0] == 2
     with node(folder / "full", node={"disk_floor_gb": 1e9}) as (port, _):
         words = "less disk space is free than `node.disk_floor_gb`"
         rows.append((words, *_rejected(asked(port, request()))))
@@ -225,6 +236,18 @@ def _rejected(answer: tuple[int, bytes]) -> tuple[str, str, str]:
         f"{pdu.source}, {pdu.source_str}",
         f"{pdu.reason_diagnostic}, {pdu.reason_str}",
     )
+
+
+def tls_table(folder: Path) -> str:
+    """Return the versions and suites that the node's contexts allow, at both ends."""
+    site = a_site(folder)
+    rows = []
+    for role, context in (("acceptor", site.server()), ("requestor", site.client())):
+        suites = [c["name"] for c in context.get_ciphers() if c["protocol"] == "TLSv1.2"]
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+        rows += [(role, "1.2", ", ".join(f"`{name}`" for name in suites))]
+        rows += [(role, "1.3", "those of OpenSSL")]
+    return table(("As", "TLS", "Cipher suites, by OpenSSL's names"), rows)
 
 
 def limit_table() -> str:
