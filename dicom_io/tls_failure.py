@@ -57,7 +57,7 @@ def failure(error: OSError) -> str:
         return _HUNG_UP
     if isinstance(error, ssl.SSLCertVerificationError):
         return _distrusted(error)
-    reason = error.reason or ""
+    reason = getattr(error, "reason", None) or ""  # none in those that Python itself raises
     alert = reason.rpartition("_ALERT_")[2]
     if alert in _DISTRUST:
         return f"the peer does not trust our certificate ({alert.lower().replace('_', ' ')})"
