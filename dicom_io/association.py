@@ -167,11 +167,14 @@ class Association:
         self._stream.send(reject(rejection), self._limits.send_s)
 
     def _report(self, peer: Peer, agreement: Agreement) -> None:
+        shown = peer.certificate_names
+        fields = {} if shown is None else {"certificate": ", ".join(sorted(shown))}
         self._journal.note(
             logging.INFO,
             "association_accepted",
             f"association of {peer.calling_ae} from {peer.address} to {peer.called_ae}: "
             f"{len(agreement.contexts)} contexts accepted, {len(agreement.rejected)} not",
+            **fields,
         )
         for context in agreement.rejected:
             self._handler.context_rejected(

@@ -40,7 +40,8 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
     """
     context = _context(ssl.PROTOCOL_TLS_SERVER, files)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
-    # without tickets no TLS 1.3 session is resumed: every association shows its certificate
+    # Without tickets no TLS 1.3 session is resumed: every association shows its certificate. Those
+    # of TLS 1.2 stay: its sessions would be kept in memory instead.
     context.num_tickets = 0
     return context
 

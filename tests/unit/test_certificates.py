@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from daemon.commands import check
 from daemon.config import Config, parse
 from daemon.errors import ConfigError
 from daemon.service import Service
+from dicom_io.errors import PeerError
 from dicom_io.scu import Remote, echo
 from dicom_io.tls import TlsFiles, client_context
 from tests import builders
@@ -167,13 +169,34 @@ def test_the_command_ends_with_2_and_one_line(site: Site, tmp_path: Path) -> Non
 def service(site: Site, tmp_path: Path) -> Iterator[Service]:
     """Make a service that is not started; its node's certificate has ten days left."""
     own = site.authority.issue("soon.example.org", days=10)
-    made = Service(builders.config(tmp_path, tls=table(site, **of(own))), FakeClock(now_us()))
+    pacs = {"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 4242}
+    tables = {
+        "tls": table(site, **of(own)),
+        "destinations": [pacs, {**pacs, "name": "secured", "tls": True, "certificate_name": "p"}],
+    }
+    made = Service(builders.config(tmp_path, **tables), FakeClock(now_us()))
     try:
         yield made
     finally:
+        made._acceptor.stop(5)
         made._http._socket.close()
         made.database.close()
         made._lock.close()
+
+
+def test_the_services_port_speaks_tls(site: Site, service: Service) -> None:
+    service._acceptor.start()
+    node = Remote("n", "AXNODE", "127.0.0.1", service.port, "US1", site.client())
+    echo(replace(node, certificate_name="soon.example.org"))
+    with pytest.raises(PeerError, match="does it want TLS"):
+        echo(replace(node, tls=None))
+
+
+def test_the_services_deliveries_are_secured_where_they_should(service: Service) -> None:
+    peers = {name: each._peer for name, each in service._deliverers.items()}
+    assert peers["pacs"].tls is None
+    assert peers["secured"].tls is not None
+    assert peers["secured"].certificate_name == "p"
 
 
 def test_metrics_tell_how_long_they_are_good(service: Service) -> None:
