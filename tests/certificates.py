@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -132,6 +133,15 @@ class Site:
     def client(self, issued: Issued | None = None) -> ssl.SSLContext:
         """Return a context that shows a certificate, US1's by default."""
         return client_context((issued or self.us1).trusting(self.ca))
+
+    def orthanc(self, issued: Issued) -> dict[str, Any]:
+        """Return the settings of an Orthanc that shows a certificate."""
+        return {
+            "DicomTlsEnabled": True,
+            "DicomTlsCertificate": str(issued.certificate),
+            "DicomTlsPrivateKey": str(issued.key),
+            "DicomTlsTrustedCertificates": str(self.ca),
+        }
 
 
 def a_site(folder: Path) -> Site:

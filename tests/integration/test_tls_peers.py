@@ -100,21 +100,12 @@ def test_dcmtk_with_tls_on_the_plain_port_is_refused(site: Site) -> None:
     assert "TLS on the port without TLS" in handler.failures[0][1]
 
 
-def orthanc_tls(site: Site, issued: Issued, trusted: Path | None = None) -> dict[str, Any]:
-    return {
-        "DicomTlsEnabled": True,
-        "DicomTlsCertificate": str(issued.certificate),
-        "DicomTlsPrivateKey": str(issued.key),
-        "DicomTlsTrustedCertificates": str(trusted or site.ca),
-    }
-
-
 def test_orthanc_pushes_and_is_pushed_to(
     node: Acceptor, handler: RecordingHandler, site: Site, tmp_path: Path
 ) -> None:
     paths = [write(tmp_path, f"1.2.{n}", size=300_000) for n in range(3)]
     modality = {"AET": "AXNODE", "Host": "127.0.0.1", "Port": node.port, "UseDicomTls": True}
-    config = orthanc_tls(site, site.us2) | {"DicomModalities": {"node": modality}}
+    config = site.orthanc(site.us2) | {"DicomModalities": {"node": modality}}
     with Orthanc(config=config) as pacs:
         echo(remote(site, pacs.dicom_port, "ORTHANC"))
         results = store(remote(site, pacs.dicom_port, "ORTHANC"), paths)
