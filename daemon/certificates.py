@@ -125,7 +125,9 @@ def _read(setting: str, path: Path) -> Sequence[Certificate]:
     except OSError as error:
         raise ConfigError(f"tls.{setting}: cannot read {path} ({error.strerror})") from error
     except ValueError as error:
-        raise ConfigError(f"tls.{setting}: {path} holds no PEM certificate") from error
+        raise ConfigError(
+            f"tls.{setting}: {path} holds no PEM certificate, or a damaged one"
+        ) from error
     return [
         Certificate(
             setting,

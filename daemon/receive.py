@@ -114,8 +114,7 @@ class Reception:
             return "is not among the [[sources]]"
         if not any(source.is_at(peer.address) for source in named):
             return "may not call from this address"
-        shown = ", ".join(sorted(peer.certificate_names or ())) or "nobody"
-        return f"shows the certificate of {shown}, which is not its certificate_name"
+        return f"shows the certificate of {peer.certificate}, which is not its certificate_name"
 
     def store(self, request: StoreRequest) -> Sink:
         """Open the way of one instance; see `_Reception`."""

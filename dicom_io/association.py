@@ -167,8 +167,7 @@ class Association:
         self._stream.send(reject(rejection), self._limits.send_s)
 
     def _report(self, peer: Peer, agreement: Agreement) -> None:
-        shown = peer.certificate_names
-        fields = {} if shown is None else {"certificate": ", ".join(sorted(shown))}
+        fields = {} if peer.certificate_names is None else {"certificate": peer.certificate}
         self._journal.note(
             logging.INFO,
             "association_accepted",

@@ -7,6 +7,7 @@ ciphers with forward secrecy, no renegotiation, no compression. Both sides show 
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -125,8 +126,17 @@ def names(certificate: Mapping[str, Any]) -> frozenset[str]:
         As `ssl.SSLSocket.getpeercert` returns it.
     """
     alternatives = certificate.get("subjectAltName", ())
-    found = [value for kind, value in alternatives if kind in ("DNS", "IP Address")]
+    found = [value for kind, value in alternatives if kind == "DNS"]
+    found += [_address(value) for kind, value in alternatives if kind == "IP Address"]
     if not found:
         subject = [pair for part in certificate.get("subject", ()) for pair in part]
         found = [value for kind, value in subject if kind == "commonName"]
-    return frozenset(value.lower() for value in found)
+    return frozenset(value.lower() for value in found if value.isprintable())
+
+
+def _address(text: str) -> str:
+    """Return an address as people write it: OpenSSL gives IPv6 at full length."""
+    try:
+        return str(ip_address(text))
+    except ValueError:  # "<invalid>"
+        return text
