@@ -214,9 +214,7 @@ def rejection_table(folder: Path) -> str:
     files = dict.fromkeys(("certificate", "key", "ca"), "not read here")
     site = a_site(folder / "site")
     with node(folder / "tls", secured=site.server(), sources=certified, tls=files) as (port, _):
-        words = (
-            "with TLS: the certificate does not hold the `sources.certificate_name` of the title"
-        )
+        words = "with TLS: the certificate does not hold the title's `sources.certificate_name`"
         other = site.client(site.us2)
         rows.append((words, *_rejected(asked(port, request(calling="US1"), other))))
         assert asked(port, request(calling="US1"), site.client())[0] == 2

@@ -123,6 +123,10 @@ def test_a_short_key_is_named(site: Site) -> None:
             {"subjectAltName": (("IP Address", "2001:DB8:0:0:0:0:0:1"), ("DNS", "\x1b[2J"))},
             {"2001:db8::1"},
         ),
+        (
+            {"subjectAltName": (("IP Address", "<invalid>"),)},
+            {"<invalid>"},
+        ),
         ({}, set()),
     ],
 )
