@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     field_validator,
 )
 
+from daemon import config_tls
+from daemon.config_table import Table
+from daemon.config_tls import CertificateName, Tls
 from daemon.errors import ConfigError
 
 _AE = r"^[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$"  # no backslash, not blank
@@ -40,11 +41,7 @@ Pictures = Annotated[
 """
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Node(_Table):
+class Node(Table):
     """Where the node listens and keeps its state."""
 
     ae_title: AETitle = "AXNODE"
@@ -56,18 +53,19 @@ class Node(_Table):
     max_associations: Annotated[int, Field(ge=1, le=1000)] = 64
 
 
-class Database(_Table):
+class Database(Table):
     """Which database holds the rows; left out: SQLite in `state_dir`."""
 
     url: str | None = None
 
 
-class Source(_Table):
+class Source(Table):
     """A modality that may push."""
 
     ae_title: AETitle
     host: str | None = None  # left out: any address
     assume_axilla: bool = False  # it pushes nothing but axillary studies
+    certificate_name: CertificateName | None = None  # left out: any certificate of tls.ca
 
     @field_validator("host")
     @classmethod
@@ -79,8 +77,12 @@ class Source(_Table):
         """Tell whether a caller's address is this source's."""
         return self.host is None or ip_address(self.host) == ip_address(address)
 
+    def holds(self, names: frozenset[str] | None) -> bool:
+        """Tell whether a caller's certificate, by the names in it, is this source's."""
+        return self.certificate_name is None or self.certificate_name in (names or ())
 
-class Destination(_Table):
+
+class Destination(Table):
     """A PACS that receives the results."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
@@ -89,9 +91,11 @@ class Destination(_Table):
     port: Annotated[int, Field(ge=1, le=65535)]
     storage_commitment: bool = False
     draws_seg: bool = True  # false: its viewer does not, and `auto` sends pictures
+    tls: bool = False
+    certificate_name: CertificateName | None = None  # left out: its host
 
 
-class Study(_Table):
+class Study(Table):
     """When a study is ready, and how much of a cine is read."""
 
     quiet_period_s: Annotated[float, Field(ge=0)] = 120  # seconds without a new instance
@@ -99,7 +103,7 @@ class Study(_Table):
     cine_frames: Annotated[int, Field(ge=1)] = 30  # frames of one cine that are analysed
 
 
-class Model(_Table):
+class Model(Table):
     """Which bundle analyses, and where."""
 
     bundle: str | None = None  # left out: the bundle that ships
@@ -110,7 +114,7 @@ class Model(_Table):
     memory_limit_gb: Annotated[float, Field(gt=0)] = 8.0  # of the analysing process
 
 
-class Results(_Table):
+class Results(Table):
     """Which objects are made."""
 
     seg: bool = True
@@ -123,14 +127,14 @@ class Results(_Table):
     sr_class: Literal["comprehensive", "comprehensive_3d"] = "comprehensive"
 
 
-class Http(_Table):
+class Http(Table):
     """Where probes and metrics are served."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
 
 
-class Config(_Table):
+class Config(Table):
     """The whole configuration."""
 
     allow_any_source: bool = False
@@ -138,6 +142,7 @@ class Config(_Table):
     database: Database = Database()
     sources: tuple[Source, ...] = ()
     destinations: tuple[Destination, ...] = ()
+    tls: Tls = Tls()
     study: Study = Study()
     model: Model = Model()
     results: Results = Results()
@@ -187,7 +192,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 def parse(data: dict[str, Any], environ: Mapping[str, str] = {}) -> Config:
     """Validate a configuration given as a mapping; see `load`."""
-    data = _override(_hoist(data), environ)
+    data = config_tls.with_credentials(_override(_hoist(data), environ), environ)
     try:
         # JSON mode lets TOML arrays become tuples and integers floats, and is strict otherwise
         config = Config.model_validate_json(_json(data))
@@ -286,6 +291,7 @@ def _check(config: Config) -> None:
                 f"configuration: destinations.{index}.storage_commitment: "
                 "not available in this version; leave it out"
             )
+    config_tls.check(config)
     results = config.results
     pictures = (results.presentation_state, results.secondary_capture)
     drawn = "on" in pictures or ("auto" in pictures and _blind(config))

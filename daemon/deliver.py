@@ -4,6 +4,7 @@ What is sent is always the bytes that were stored when the object was built.
 """
 
 import logging
+import ssl
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -41,14 +42,18 @@ class Due:
     file_hash: str
 
 
-def remote(destination: Destination, calling_ae: str) -> Remote:
-    """Return the peer of a configured destination."""
+def remote(destination: Destination, calling_ae: str, tls: ssl.SSLContext | None = None) -> Remote:
+    """Return the peer of a configured destination; `tls` is what one with TLS is opened in."""
+    if destination.tls and tls is None:
+        raise ValueError(f"destination {destination.name} must not be talked to without TLS")
     return Remote(
         name=destination.name,
         ae_title=destination.ae_title,
         host=destination.host,
         port=destination.port,
         calling_ae=calling_ae,
+        tls=tls if destination.tls else None,
+        certificate_name=destination.certificate_name,
     )
 
 

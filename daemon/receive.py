@@ -87,11 +87,9 @@ class Reception:
             own = self._config.node.ae_title
             words = f"it called {peer.called_ae}; this node is {own}"
             return replace(CALLED_AE_UNKNOWN, message=words)
-        titles = [source.ae_title for source in self._config.sources]
-        if titles and self._source(peer) is None:
-            known = peer.calling_ae in titles
-            words = "may not call from this address" if known else "is not among the [[sources]]"
-            return replace(CALLING_AE_UNKNOWN, message=f"{peer.calling_ae} {words}")
+        if self._config.sources and self._source(peer) is None:
+            words = f"{peer.calling_ae} {self._strangeness(peer)}"
+            return replace(CALLING_AE_UNKNOWN, message=words)
         if self._spool.free_bytes() < self._floor:
             return replace(CONGESTED, message=_NO_SPACE)
         return None
@@ -102,10 +100,21 @@ class Reception:
             (
                 source
                 for source in self._config.sources
-                if source.ae_title == peer.calling_ae and source.is_at(peer.address)
+                if source.ae_title == peer.calling_ae
+                and source.is_at(peer.address)
+                and source.holds(peer.certificate_names)
             ),
             None,
         )
+
+    def _strangeness(self, peer: Peer) -> str:
+        """Say why a peer is none of the sources."""
+        named = [source for source in self._config.sources if source.ae_title == peer.calling_ae]
+        if not named:
+            return "is not among the [[sources]]"
+        if not any(source.is_at(peer.address) for source in named):
+            return "may not call from this address"
+        return f"shows the certificate of {peer.certificate}, which is not its certificate_name"
 
     def store(self, request: StoreRequest) -> Sink:
         """Open the way of one instance; see `_Reception`."""

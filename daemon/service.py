@@ -1,6 +1,7 @@
 """The service: reception, assembly, worker, deliveries and probes in one process tree."""
 
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from daemon import clock, failpoints, jobs, reconcile, setup, status, systemd
+from daemon import certificates, clock, failpoints, jobs, reconcile, setup, status, systemd
 from daemon.assemble import Assembler
 from daemon.child import START_S, Child, ChildOptions
 from daemon.config import Config, guard_open_door
@@ -50,6 +51,7 @@ class Service:
         self.config = config
         bundle = setup.load_bundle(config)
         setup.guard_demonstration(config, bundle)
+        self._tls = tls = certificates.load(config, now())
         self._folders = setup.make_folders(config)
         self._lock = setup.lock_state(config)
         failpoints.reach("start.locked")
@@ -85,14 +87,17 @@ class Service:
         )
         self._deliverers = {
             item.name: Deliverer(
-                remote(item, config.node.ae_title), self.database, self._folders.objects, now
+                remote(item, config.node.ae_title, tls.client if tls else None),
+                self.database,
+                self._folders.objects,
+                now,
             )
             for item in config.destinations
         }
         self._model_problem = "the model is still loading"
         self.model_failed = False
         reception = Reception(config, self.database, self._folders.spool, now)
-        self._acceptor = _acceptor(config, reception)
+        self._acceptor = _acceptor(config, reception, tls.server if tls else None)
         self._http = HttpServer(self, config.http.host, config.http.port)
         self._calendar = BackgroundScheduler(timezone="UTC")
 
@@ -212,6 +217,8 @@ class Service:
             )
         }
         log.info("nightly check", extra={"action": "nightly", "free_gib": free, "swept": swept})
+        if self._tls is not None:
+            certificates.log_expiry(self._tls, self._clock())
 
     # Probed
 
@@ -239,6 +246,9 @@ class Service:
             "axnode_disk_free_bytes": self._folders.spool.free_bytes(),
             "axnode_ready": float(not self.unready()),
         }
+        if self._tls is not None:
+            for setting, left in self._tls.expiry_s(self._clock()).items():
+                values[f'axnode_certificate_expiry_seconds{{setting="{setting}"}}'] = left
         with self.database.read() as connection:
             for state, number in status.counts(connection).items():
                 values[f'axnode_studies{{state="{state}"}}'] = number
@@ -253,10 +263,10 @@ class Service:
         return values
 
 
-def _acceptor(config: Config, reception: Reception) -> Acceptor:
-    limits = Limits(max_associations=config.node.max_associations)
+def _acceptor(config: Config, reception: Reception, tls: ssl.SSLContext | None) -> Acceptor:
+    node = config.node
+    limits = Limits(max_associations=node.max_associations)
     listener = systemd.listener()
     if listener is not None:
         guard_open_door(config, listener.getsockname()[0])
-    node = config.node
-    return Acceptor(reception, reception.accepted, node.host, node.port, limits, listener)
+    return Acceptor(reception, reception.accepted, node.host, node.port, limits, listener, tls=tls)

@@ -8,6 +8,7 @@ import itertools
 import logging
 import selectors
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -65,6 +66,9 @@ class Acceptor:
     listener
         A listening socket that somebody else opened, instead of `host` and `port`; it may be
         shared with other processes.
+    tls
+        Context that every connection is taken in; None: plain DICOM. The handshake is the
+        association's, in its own thread.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Acceptor:
         port: int = 0,
         limits: Limits | None = None,
         listener: socket.socket | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._handler = handler
         self._limits = limits or Limits()
@@ -82,6 +87,7 @@ class Acceptor:
         self._admission = Admission(self._limits)
         self._where = (host, port)
         self._listener = listener
+        self._tls = tls
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._running: dict[threading.Thread, Association] = {}
@@ -179,6 +185,11 @@ class Acceptor:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         except OSError:  # the peer has gone already; the association's thread will see it
             pass
+        try:
+            sock = self._secured(sock)
+        except (OSError, ValueError):  # the peer has gone already
+            sock.close()
+            return
         number = next(_NUMBERS)
         association = Association(
             sock,
@@ -206,6 +217,12 @@ class Acceptor:
                 del self._running[thread]
             self._admission.leave(association.ticket)
             sock.close()
+
+    def _secured(self, sock: socket.socket) -> socket.socket:
+        """Put TLS around a connection; not a byte is exchanged yet."""
+        if self._tls is None:
+            return sock
+        return self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
 
     def _run(self, association: Association) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -25,6 +26,7 @@ from dicom_io.pdu import (
     reject,
 )
 from dicom_io.reception import Handler, Limits, Peer, Rejection
+from dicom_io.tls_socket import HANDSHAKE_BYTES, HANDSHAKE_RECORD, sever
 
 
 class Association:
@@ -54,10 +56,7 @@ class Association:
 
     def sever(self) -> None:
         """End the connection from another thread."""
-        try:
-            self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:  # it has ended by itself
-            return
+        sever(self._sock)
 
     def run(self) -> None:
         """Serve the connection; the thread's entry."""
@@ -78,12 +77,15 @@ class Association:
             self._cut(cut)
 
     def _serve(self) -> None:
-        proposal = self._proposal()
+        deadline = time.monotonic() + self._limits.associate_s
+        names = self._shake_hands(deadline) if isinstance(self._sock, ssl.SSLSocket) else None
+        proposal = self._proposal(deadline)
         peer = Peer(
             self._address,
             proposal.calling_ae,
             proposal.called_ae,
             proposal.implementation_version,
+            names,
         )
         rejection = (
             proposal.fault
@@ -110,11 +112,26 @@ class Association:
         self._conversation.run()
         self._journal.note(logging.INFO, "association_released", "association released")
 
-    def _proposal(self) -> Proposal:
+    def _shake_hands(self, deadline: float) -> frozenset[str]:
+        """Do the TLS handshake; return the names in the peer's certificate.
+
+        A connection takes no memory before its first byte, which also tells a peer without TLS.
+        """
+        late = "no TLS handshake in time"
+        first = self._stream.peek(deadline, late)
+        if first != HANDSHAKE_RECORD:
+            plain = A_ASSOCIATE_RQ <= first <= A_ABORT
+            what = "plain DICOM" if plain else "neither TLS nor DICOM"
+            raise Cut(f"no TLS: {what} on the TLS port; check what connects here")
+        self._reserve(HANDSHAKE_BYTES)
+        return self._stream.shake_hands(deadline, late)
+
+    def _proposal(self, deadline: float) -> Proposal:
         """Read the A-ASSOCIATE-RQ under one deadline, in memory that its address may have."""
-        deadline = time.monotonic() + self._limits.associate_s
         late = "no association request in time"
-        kind = self._stream.await_byte(self._limits.associate_s, late, may_stop=True)
+        kind = self._stream.await_byte(deadline - time.monotonic(), late, may_stop=True)
+        if kind == HANDSHAKE_RECORD:
+            raise Cut("TLS on the port without TLS; only one side is set up", UNRECOGNISED_PDU)
         if kind != A_ASSOCIATE_RQ:
             known = A_ASSOCIATE_RQ < kind <= A_ABORT
             reason = UNEXPECTED_PDU if known else UNRECOGNISED_PDU
@@ -130,9 +147,12 @@ class Association:
         """Grow the buffer for a long request, if its address has not taken too much already."""
         if length <= self._stream.capacity - HEADER_BYTES:
             return
-        if not self._admission.reserve(self.ticket, length):
-            raise Cut("too much memory held before association by one address", NOT_SPECIFIED)
+        self._reserve(length)
         self._stream.grow(length + HEADER_BYTES)
+
+    def _reserve(self, size: int) -> None:
+        if not self._admission.reserve(self.ticket, size):
+            raise Cut("too much memory held before association by one address", NOT_SPECIFIED)
 
     def _reject(self, peer: Peer, rejection: Rejection) -> None:
         self._journal.note(
@@ -147,11 +167,13 @@ class Association:
         self._stream.send(reject(rejection), self._limits.send_s)
 
     def _report(self, peer: Peer, agreement: Agreement) -> None:
+        fields = {} if peer.certificate_names is None else {"certificate": peer.certificate}
         self._journal.note(
             logging.INFO,
             "association_accepted",
             f"association of {peer.calling_ae} from {peer.address} to {peer.called_ae}: "
             f"{len(agreement.contexts)} contexts accepted, {len(agreement.rejected)} not",
+            **fields,
         )
         for context in agreement.rejected:
             self._handler.context_rejected(

@@ -7,6 +7,7 @@ DicomIOError
  │   └─ IdentifierMismatch  0xA900: command and data set disagree
  ├─ FrameError              an image cannot be analysed; carries its reason code
  ├─ PeerError               another node could not be reached or refused us
+ ├─ TlsSetupError           a certificate or key cannot be used; names the setting
  └─ ObjectError             a result object could not be built or does not validate
 
 Messages are written for the operator: what is wrong and what to do. They never hold a patient's
@@ -61,6 +62,14 @@ class PeerError(DicomIOError):
     def __init__(self, message: str, *, transient: bool) -> None:
         super().__init__(message)
         self.transient = transient
+
+
+class TlsSetupError(DicomIOError):
+    """A file of the TLS set-up cannot be used; `setting` is certificate, key or ca."""
+
+    def __init__(self, setting: str, message: str) -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class ObjectError(DicomIOError):

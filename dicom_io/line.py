@@ -5,10 +5,10 @@ thread that died. So the work runs in a thread whose progress is watched; when i
 is shut down, and if even that does not free the thread, it is left behind.
 """
 
-import contextlib
 import fcntl
 import logging
 import socket
+import ssl
 import struct
 import termios
 import threading
@@ -21,6 +21,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import PresentationContext
 
 from dicom_io.errors import PeerError
+from dicom_io.tls_socket import Opening, sever
 from dicom_io.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 CONNECT_S: Final = 10.0  # for the TCP connection
@@ -39,6 +40,8 @@ class Remote:
     host: str
     port: int
     calling_ae: str  # our own AE title
+    tls: ssl.SSLContext | None = None  # see dicom_io.tls.client_context; None: plain DICOM
+    certificate_name: str | None = None  # that its certificate must hold; None: its host
 
     def __str__(self) -> str:
         return f"{self.name} ({self.ae_title} at {self.host}:{self.port})"
@@ -56,6 +59,7 @@ class Line:
         self._refusal: PeerError | None = None
         self._assoc: Any = None  # pynetdicom's Association
         self._socket: socket.socket | None = None
+        self._opening = None if remote.tls is None else Opening(remote.tls)
         self._events = 0  # PDUs sent and received
         self.trouble = ""
 
@@ -86,7 +90,19 @@ class Line:
                 self._cut()
                 since, allowed = now, _GRACE_S
         on_tick()
+        if not thread.is_alive():
+            self._close()
         self._raise_refusal()
+
+    def _close(self) -> None:
+        """Close what went wrong: pynetdicom leaves a socket open that it cannot shut down."""
+        sock = self._sock()
+        if sock is not None and (self.trouble or self._refusal is not None):
+            sock.close()
+
+    def _sock(self) -> socket.socket | None:
+        """Return the connection's socket; one of TLS is known before it is connected."""
+        return self._socket or (self._opening.sock if self._opening else None)
 
     def _raise_refusal(self) -> None:
         if self._refusal is not None:
@@ -111,9 +127,9 @@ class Line:
 
     def _cut(self) -> None:
         self.trouble = f"the peer made no progress for {self._timeout_s:g} s and was cut off"
-        if self._socket is not None:
-            with contextlib.suppress(OSError):  # gone already; the thread may wait nevertheless
-                self._socket.shutdown(socket.SHUT_RDWR)
+        sock = self._sock()
+        if sock is not None:
+            sever(sock)  # if it has gone already, the thread may wait nevertheless
         if self._assoc is not None:
             self._assoc.dimse.msg_queue.put((None, None))  # what pynetdicom puts on a lost line
 
@@ -144,6 +160,7 @@ class Line:
             contexts=self._contexts,
             ae_title=self._remote.ae_title,
             max_pdu=_PDU_BYTES,
+            tls_args=self._tls_args(),
             evt_handlers=[
                 (evt.EVT_CONN_OPEN, self._opened),
                 (evt.EVT_DATA_SENT, self._moved),
@@ -154,6 +171,11 @@ class Line:
             return assoc
         self._refusal = self._why_not(assoc)
         return None
+
+    def _tls_args(self) -> tuple[Opening, str] | None:
+        if self._opening is None:
+            return None
+        return self._opening, self._remote.certificate_name or self._remote.host
 
     def _opened(self, event: Any) -> None:
         self._assoc = event.assoc
@@ -174,6 +196,10 @@ class Line:
                 "check the AE titles on both sides",
                 transient=answer.result != 1,
             )
+        if self._opening is not None and self._opening.failure:
+            words = f"no TLS connection to {self._remote}: {self._opening.failure}"
+            return PeerError(words, transient=True)
         if self._socket is None:
             return PeerError(f"{self._remote} cannot be reached; is it running?", transient=True)
-        return PeerError(f"{self._remote} ended the association at once", transient=True)
+        hint = "" if self._opening else "; does it want TLS?"
+        return PeerError(f"{self._remote} ended the association at once{hint}", transient=True)

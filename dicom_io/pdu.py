@@ -1,12 +1,16 @@
 """PDUs on a socket (PS3.8 section 9.3), read under deadlines and byte caps."""
 
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from dicom_io.reception import Rejection
+from dicom_io.tls import names
+from dicom_io.tls_failure import failure
+from dicom_io.tls_socket import say_goodbye
 
 A_ASSOCIATE_RQ: Final = 0x01
 A_ASSOCIATE_RJ: Final = 0x03
@@ -55,7 +59,8 @@ class PduStream:
 
     One buffer is reused for everything, so a body is valid until the next read. The socket's
     time-out is a short tick: deadlines are looked at whenever bytes arrive or a tick passes, which
-    costs no extra system call per read.
+    costs no extra system call per read. The socket may be one of TLS that has not shaken hands yet:
+    nothing is sent before it has.
     """
 
     def __init__(self, sock: socket.socket, stopping: Callable[[], bool]) -> None:
@@ -66,7 +71,38 @@ class PduStream:
         self._start = 0
         self._end = 0
         self.heard = False  # whether the peer has sent anything
+        self._open = not isinstance(sock, ssl.SSLSocket)  # whether PDUs can be sent
         sock.settimeout(_TICK_S)
+
+    def peek(self, deadline: float, late: str) -> int:
+        """Wait for the first byte of the connection and return it, below TLS and unread."""
+        while True:
+            self._check(deadline, late, may_stop=True)
+            try:
+                first = socket.socket.recv(self._sock, 1, socket.MSG_PEEK)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise Cut(f"the connection was lost ({type(error).__name__})") from error
+            if not first:
+                raise Cut("the peer closed the connection at once")
+            self.heard = True
+            return first[0]
+
+    def shake_hands(self, deadline: float, late: str) -> frozenset[str]:
+        """Do the TLS handshake; return the names in the peer's certificate."""
+        if not isinstance(self._sock, ssl.SSLSocket):
+            raise TypeError("the connection is not one of TLS")
+        while not self._open:
+            self._check(deadline, late, may_stop=True)
+            try:
+                self._sock.do_handshake()
+                self._open = True
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise Cut(failure(error)) from error
+        return names(self._sock.getpeercert() or {})
 
     def await_byte(self, seconds: float, what: str, *, may_stop: bool = False) -> int:
         """Wait for the next PDU to begin and return its type.
@@ -113,11 +149,14 @@ class PduStream:
             self._buffer[:kept] = bytes(self._view[self._start : self._end])
             self._start, self._end = 0, kept
         while self._end - self._start < count:
-            if may_stop and self._stopping():
-                raise Stopping
-            if time.monotonic() > deadline:
-                raise Cut(late, NOT_SPECIFIED)
+            self._check(deadline, late, may_stop=may_stop)
             self._receive()
+
+    def _check(self, deadline: float, late: str, *, may_stop: bool) -> None:
+        if may_stop and self._stopping():
+            raise Stopping
+        if time.monotonic() > deadline:
+            raise Cut(late, NOT_SPECIFIED)
 
     def _receive(self) -> None:
         try:
@@ -133,6 +172,8 @@ class PduStream:
 
     def send(self, data: bytes, seconds: float) -> None:
         """Send all of `data`."""
+        if not self._open:
+            raise Cut("there is nobody to answer before the TLS handshake")
         try:
             self._sock.settimeout(seconds)
             self._sock.sendall(data)
@@ -146,11 +187,13 @@ class PduStream:
         """Let the peer read our last PDU: closing on unread bytes would reset the connection."""
         deadline = time.monotonic() + seconds
         room = _LINGER_BYTES
+        say_goodbye(self._sock)
         try:
-            self._sock.shutdown(socket.SHUT_WR)
+            # from here on below TLS: what still comes is thrown away
+            socket.socket.shutdown(self._sock, socket.SHUT_WR)
             while room > 0 and (left := deadline - time.monotonic()) > 0:
                 self._sock.settimeout(left)
-                received = self._sock.recv_into(self._view)
+                received = socket.socket.recv_into(self._sock, self._view)
                 if not received:
                     return
                 room -= received

@@ -12,6 +12,12 @@ class Peer:
     calling_ae: str
     called_ae: str
     implementation_version: str  # "" where the peer does not say
+    certificate_names: frozenset[str] | None = None  # see dicom_io.tls.names; None: no TLS
+
+    @property
+    def certificate(self) -> str:
+        """Whose certificate it has shown, for people: the first names in it."""
+        return ", ".join(sorted(self.certificate_names or ())[:3]) or "nobody"
 
 
 @dataclass(frozen=True)

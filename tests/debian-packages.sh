@@ -20,6 +20,7 @@ has_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
 has_venv || missing+=("python3-venv")
 if [ "$scope" = test ]; then
     command_from storescu dcmtk
+    command_from openssl openssl
     command_from dciodvfy dicom3tools
     command_from Orthanc orthanc
     compgen -G '/usr/share/orthanc/plugins/libOrthancDicomWeb.so*' >/dev/null ||

@@ -1,6 +1,7 @@
 """A recording node behind the acceptor, and a peer that sends whatever bytes a test wants."""
 
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -107,9 +108,10 @@ def accepting(
     handler: RecordingHandler,
     limits: Limits | None = None,
     accept: Mapping[str, tuple[str, ...]] = ACCEPT,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Acceptor]:
     """Run an acceptor on a free loopback port."""
-    acceptor = Acceptor(handler, accept, limits=limits)
+    acceptor = Acceptor(handler, accept, limits=limits, tls=tls)
     acceptor.start()
     try:
         yield acceptor
@@ -118,13 +120,16 @@ def accepting(
 
 
 class RawPeer:
-    """A TCP client that speaks in whole PDUs and sends any bytes."""
+    """A TCP or TLS client that speaks in whole PDUs and sends any bytes."""
 
-    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+    def __init__(
+        self, port: int, source: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.sock = socket.create_connection(
             ("127.0.0.1", port), timeout=15, source_address=(source, 0)
         )
-
+        if tls is not None:
+            self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
         self.was_reset = False  # the node closed on bytes that it had not read
 
     def __enter__(self) -> Self:

@@ -3,13 +3,19 @@
 import argparse
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from daemon.commands.common import add_config, read_config
 from daemon.errors import DaemonError, UnavailableError
 
 if TYPE_CHECKING:
+    from daemon.certificates import TlsSetup
     from daemon.config import Config, Destination
+
+
+class _Doubt(Exception):
+    """It works today, and needs a person before long."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -23,10 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run every check; 0 if all passed, 1 if not."""
+    """Run every check; 0 if all passed, doubts included, 1 if not."""
     config = read_config(arguments)
     print(f"ok    configuration  {arguments.config}")
     checks: list[tuple[str, Callable[[], str]]] = [
+        ("tls", lambda: _certificates(config)),
         ("bundle", lambda: _bundle(config)),
         ("disk", lambda: _disk(config)),
         ("database", lambda: _database(config)),
@@ -53,8 +60,31 @@ def _report(name: str, check: Callable[[], str]) -> bool:
         for line in str(error).splitlines():
             print(f"FAIL  {name:13}  {line}")
         return False
+    except _Doubt as doubt:
+        print(f"warn  {name:13}  {doubt}")
+        return True
     print(f"ok    {name:13}  {words}")
     return True
+
+
+def _tls(config: "Config") -> "TlsSetup | None":
+    from daemon import certificates, clock
+
+    return certificates.load(config, clock.now_us())
+
+
+def _certificates(config: "Config") -> str:
+    from daemon import certificates, clock
+
+    now, setup = clock.now_us(), _tls(config)
+    if setup is None:
+        return "off: DICOM goes unencrypted"
+    doubts = [one.words(now) for one in setup.certificates if one.ends_soon(now)]
+    if certificates.key_is_open(config.tls):
+        doubts.append(f"tls.key: every user can read {config.tls.key}; chmod 600 it")
+    if doubts:
+        raise _Doubt("; ".join(doubts))
+    return setup.certificates[0].words(now)
 
 
 def _bundle(config: "Config") -> str:
@@ -130,6 +160,9 @@ def _port(config: "Config") -> str:
         listen(node.host, node.port).close()
     except OSError as error:
         own = Remote("self", node.ae_title, node.host, node.port, node.ae_title)
+        tls = _tls(config) if config.tls.receive else None
+        if tls is not None:
+            own = replace(own, tls=tls.client, certificate_name=tls.certificates[0].name)
         try:
             scu.echo(own, timeout_s=5)
         except PeerError:
@@ -160,5 +193,8 @@ def _echo(config: "Config", destination: "Destination") -> str:
     from daemon.deliver import remote
     from dicom_io import scu
 
-    scu.echo(remote(destination, config.node.ae_title))
-    return f"C-ECHO answered by {destination.ae_title} at {destination.host}:{destination.port}"
+    tls = _tls(config) if destination.tls else None
+    scu.echo(remote(destination, config.node.ae_title, tls.client if tls else None))
+    how = " over TLS" if tls else ""
+    where = f"{destination.ae_title} at {destination.host}:{destination.port}"
+    return f"C-ECHO answered by {where}{how}"

@@ -1,11 +1,12 @@
-"""Reception measured: this node's acceptor against pynetdicom's own, in one run.
+"""Reception measured: this node's acceptor, plain and with TLS, and pynetdicom's own, in one run.
 
     python -m tests.benchmarks.bench_reception [--images 24] [--rounds 3] [--associations 1 4 16]
+        [--servers axnode "axnode TLS" pynetdicom]
 
-Both servers run in a process of their own, write the raw bytes as they come and make them durable
+The servers run in a process of their own, write the raw bytes as they come and make them durable
 (fsync of file and folder, rename) before they answer 0x0000. DCMTK's storescu pushes an
 uncompressed instance of 2.4 MB over 1, 4 and 16 associations at once. Prints medians of the rounds
-and their ratio, and the processor time and memory of each server.
+and their ratios, and the processor time and memory of each server.
 """
 
 import argparse
@@ -28,7 +29,9 @@ from pynetdicom import AE, _config, evt
 
 from dicom_io.acceptor import Acceptor, Peer, Rejection, Sink, StoreRequest
 from dicom_io.part10 import header
+from dicom_io.tls import TlsFiles, server_context
 from tests import builders_wire as wire
+from tests.certificates import Site, a_site
 from tests.peers import system_tool
 
 ROWS, COLUMNS, SAMPLES = 1000, 800, 3
@@ -103,15 +106,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def serve_ours(folder: Path, pipe: Connection) -> None:
+def serve_ours(folder: Path, pipe: Connection, files: TlsFiles | None) -> None:
     """Run this node's acceptor until the pipe says stop."""
-    acceptor = Acceptor(Node(folder), {wire.US_IMAGE: (wire.EXPLICIT,)})
+    tls = server_context(files) if files else None
+    acceptor = Acceptor(Node(folder), {wire.US_IMAGE: (wire.EXPLICIT,)}, tls=tls)
     acceptor.start()
     pipe.send(acceptor.port)
     _finish(pipe, lambda: acceptor.stop(5))
 
 
-def serve_pynetdicom(folder: Path, pipe: Connection) -> None:
+def serve_pynetdicom(folder: Path, pipe: Connection, files: None) -> None:
     """Run pynetdicom's acceptor, in its fastest form, until the pipe says stop."""
     _config.STORE_RECV_CHUNKED_DATASET = True
     tempfile.tempdir = str(folder)  # its temporary files belong on the spool's file system
@@ -149,7 +153,8 @@ def _cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-SERVERS = {"axnode": serve_ours, "pynetdicom": serve_pynetdicom}
+PLAIN, SECURED, OTHER = "axnode", "axnode TLS", "pynetdicom"
+SERVERS = {PLAIN: serve_ours, SECURED: serve_ours, OTHER: serve_pynetdicom}
 
 
 @dataclass(frozen=True)
@@ -161,16 +166,20 @@ class Round:
     memory: float  # MB, the server's highest resident set
 
 
-def measure(server: str, image: Path, associations: int, images: int) -> Round:
+def measure(server: str, image: Path, associations: int, images: int, site: Site) -> Round:
     """Push `images` in all over so many associations at once."""
+    secured = server == SECURED
+    files = site.node.trusting(site.ca) if secured else None
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
     each = max(1, images // associations)
     with tempfile.TemporaryDirectory(prefix="reception-") as name:
-        process = context.Process(target=SERVERS[server], args=(Path(name), far))
+        process = context.Process(target=SERVERS[server], args=(Path(name), far, files))
         process.start()
         port = near.recv()
         command = [system_tool("storescu"), "-R", "-xe", "--max-pdu", "131072"]
+        if secured:
+            command += ["+tls", str(site.us1.key), str(site.us1.certificate), "+cf", str(site.ca)]
         command += ["--repeat", str(each), "127.0.0.1", str(port), str(image)]
         started = time.perf_counter()
         senders = [subprocess.Popen(command) for _ in range(associations)]
@@ -201,25 +210,28 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=96, help="images per push")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--associations", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, {options.rounds} rounds")
     print(f"{'associations':>12} {'server':>11} {'MB/s':>7} {'CPU s/GB':>9} {'RSS MB':>7}")
     with tempfile.TemporaryDirectory() as name:
-        image = make_image(Path(name))
+        image, site = make_image(Path(name)), a_site(Path(name) / "site")
         for associations in options.associations:
-            rounds: dict[str, list[Round]] = {server: [] for server in SERVERS}
-            # alternating, so that a noisy neighbour meets both
+            rounds: dict[str, list[Round]] = {server: [] for server in options.servers}
+            # alternating, so that a noisy neighbour meets all
             for _ in range(options.rounds):
                 for server, results in rounds.items():
-                    results.append(measure(server, image, associations, options.images))
+                    results.append(measure(server, image, associations, options.images, site))
             rates = {s: statistics.median(r.rate for r in results) for s, results in rounds.items()}
             for server, results in rounds.items():
                 cpu = statistics.median(r.cpu for r in results)
                 memory = statistics.median(r.memory for r in results)
                 rate = rates[server]
                 print(f"{associations:>12} {server:>11} {rate:>7.0f} {cpu:>9.2f} {memory:>7.0f}")
-            print(f"{associations:>12} {'ratio':>11} {rates['axnode'] / rates['pynetdicom']:>7.2f}")
+            for other in (server for server in rates if server != PLAIN and PLAIN in rates):
+                ratio = rates[PLAIN] / rates[other]
+                print(f"{associations:>12} {'ratio':>11} {ratio:>7.2f} (axnode to {other})")
 
 
 if __name__ == "__main__":

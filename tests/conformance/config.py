@@ -13,7 +13,7 @@ from daemon.config import Config
 from tests.conformance.network import table
 
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "axnode.example.toml"
-TABLES = ("node", "sources", "destinations", "study", "results")  # what peers notice
+TABLES = ("node", "sources", "destinations", "tls", "study", "results")  # what peers notice
 _KEY = re.compile(r"#?([a-z_]+) = ")
 _TABLE = re.compile(r"#?\[+([a-z]+)\]+$")
 

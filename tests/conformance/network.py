@@ -1,5 +1,6 @@
 """Tables of what the node does on the network, most of them read off the wire of a real one."""
 
+import ssl
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from dicom_io.decode import decoder_for
 from dicom_io.errors import FrameError
 from tests import builders
 from tests import builders_wire as wire
+from tests.certificates import a_site
 from tests.fakes import FakeClock
 from tests.fakes_wire import RawPeer
 
@@ -27,7 +29,7 @@ SR = "1.2.840.10008.5.1.4.1.1.88.33"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 
 LIMIT_WORDS: Mapping[str, str] = {
-    "associate_s": "s, from the connection to the whole A-ASSOCIATE-RQ",
+    "associate_s": "s, from the connection to the whole A-ASSOCIATE-RQ, TLS handshake included",
     "pdu_s": "s, for one PDU from its first byte",
     "message_gap_s": "s, between two PDUs of one message",
     "idle_s": "s, between two messages",
@@ -99,13 +101,18 @@ def _is_read(uid: str) -> bool:
 
 
 @contextmanager
-def node(folder: Path, limits: Limits | None = None, **tables: Any) -> Iterator[tuple[int, Any]]:
+def node(
+    folder: Path,
+    limits: Limits | None = None,
+    secured: ssl.SSLContext | None = None,
+    **tables: Any,
+) -> Iterator[tuple[int, Any]]:
     """Run the node's reception on a free port; yields the port and the reception."""
     folder.mkdir(parents=True)
     with builders.database(folder) as database:
         config: Config = builders.config(folder, **tables)
         reception = Reception(config, database, Spool(folder / "spool"), FakeClock())
-        acceptor = Acceptor(reception, reception.accepted, limits=limits or Limits())
+        acceptor = Acceptor(reception, reception.accepted, limits=limits or Limits(), tls=secured)
         acceptor.start()
         try:
             yield acceptor.port, reception
@@ -113,9 +120,9 @@ def node(folder: Path, limits: Limits | None = None, **tables: Any) -> Iterator[
             acceptor.stop(drain_s=5)
 
 
-def asked(port: int, request: bytes) -> tuple[int, bytes]:
+def asked(port: int, request: bytes, tls: ssl.SSLContext | None = None) -> tuple[int, bytes]:
     """Send an association request; return type and body of the answer."""
-    with RawPeer(port) as peer:
+    with RawPeer(port, tls=tls) as peer:
         peer.send(request)
         return peer.receive()
 
@@ -203,6 +210,14 @@ def rejection_table(folder: Path) -> str:
         words = "calling AE title is not among `[[sources]]`, or calls from another address"
         rows.append((words, *_rejected(asked(port, request(calling="OTHER")))))
         assert _rejected(asked(port, request(calling="US1"))) == rows[-1][1:]
+    certified = [{"ae_title": "US1", "certificate_name": "us1.example.org"}]
+    files = dict.fromkeys(("certificate", "key", "ca"), "not read here")
+    site = a_site(folder / "site")
+    with node(folder / "tls", secured=site.server(), sources=certified, tls=files) as (port, _):
+        words = "with TLS: the certificate does not hold the title's `sources.certificate_name`"
+        other = site.client(site.us2)
+        rows.append((words, *_rejected(asked(port, request(calling="US1"), other))))
+        assert asked(port, request(calling="US1"), site.client())[0] == 2
     with node(folder / "full", node={"disk_floor_gb": 1e9}) as (port, _):
         words = "less disk space is free than `node.disk_floor_gb`"
         rows.append((words, *_rejected(asked(port, request()))))
@@ -219,6 +234,18 @@ def _rejected(answer: tuple[int, bytes]) -> tuple[str, str, str]:
         f"{pdu.source}, {pdu.source_str}",
         f"{pdu.reason_diagnostic}, {pdu.reason_str}",
     )
+
+
+def tls_table(folder: Path) -> str:
+    """Return the versions and suites that the node's contexts allow, at both ends."""
+    site = a_site(folder)
+    rows = []
+    for role, context in (("acceptor", site.server()), ("requestor", site.client())):
+        suites = [c["name"] for c in context.get_ciphers() if c["protocol"] == "TLSv1.2"]
+        assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+        rows += [(role, "1.2", ", ".join(f"`{name}`" for name in suites))]
+        rows += [(role, "1.3", "those of OpenSSL")]
+    return table(("As", "TLS", "Cipher suites, by OpenSSL's names"), rows)
 
 
 def limit_table() -> str:

@@ -38,6 +38,7 @@ def _of_network(made: examples.Objects, folder: Path) -> dict[str, str]:
         "identity": identity,
         "rejections": network.rejection_table(folder / "rejections"),
         "limits": network.limit_table(),
+        "tls": network.tls_table(folder / "tls"),
         "answers": statuses.answer_table(folder / "answers"),
         "proposed": requests.contexts_table([echoed, sent]),
         "received statuses": f"{statuses.received_table()}\n\n{statuses.other_statuses()}",

@@ -92,9 +92,9 @@ def listening(serve: Callable[[socket.socket], None]) -> Iterator[int]:
 
 def accept_any(sock: socket.socket) -> None:
     """Answer an association request: its first context is accepted."""
-    head = sock.recv(6, socket.MSG_WAITALL)
-    (length,) = struct.unpack(">xxL", head)
-    sock.recv(length, socket.MSG_WAITALL)
+    with sock.makefile("rb") as stream:
+        (length,) = struct.unpack(">xxL", stream.read(6))
+        stream.read(length)
     information = wire.sub_item(0x51, struct.pack(">L", 0)) + wire.sub_item(0x52, b"1.2.3")
     accepted = bytes((1, 0, 0, 0)) + wire.sub_item(0x40, wire.EXPLICIT.encode())
     body = (
@@ -112,6 +112,25 @@ def accept_any(sock: socket.socket) -> None:
 def drain(sock: socket.socket) -> None:
     while sock.recv(65536):
         pass
+
+
+def crawl(sock: socket.socket) -> None:
+    """Read 8 MB, slowly, and answer the C-STORE."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    accept_any(sock)
+    for _ in range(40):
+        wanted = 200_000
+        while wanted:
+            wanted -= len(sock.recv(wanted))
+        time.sleep(0.05)
+    answer = wire.command(0x8001, sop_class=wire.US_IMAGE, instance="1.2.1")
+    answer = answer.replace(
+        struct.pack("<HHLH", 0, 0x110, 2, 7),
+        struct.pack("<HHLH", 0, 0x120, 2, 1) + struct.pack("<HHLH", 0, 0x900, 2, 0),
+    )
+    (length,) = struct.unpack_from("<L", answer, 8)
+    sock.sendall(wire.p_data((1, 3, answer[:8] + struct.pack("<L", length + 10) + answer[12:])))
+    drain(sock)
 
 
 # C-ECHO
@@ -373,23 +392,6 @@ def test_a_peer_that_stops_is_cut_off(tmp_path: Path, size: int) -> None:
 
 def test_a_slow_peer_is_not_cut_off(tmp_path: Path) -> None:
     """A whole data set in one PDU takes longer than the limit, but it moves."""
-
-    def crawl(sock: socket.socket) -> None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        accept_any(sock)
-        read = 0
-        while read < 8_000_000:
-            read += len(sock.recv(200_000))
-            time.sleep(0.05)
-        answer = wire.command(0x8001, sop_class=wire.US_IMAGE, instance="1.2.1")
-        answer = answer.replace(
-            struct.pack("<HHLH", 0, 0x110, 2, 7),
-            struct.pack("<HHLH", 0, 0x120, 2, 1) + struct.pack("<HHLH", 0, 0x900, 2, 0),
-        )
-        (length,) = struct.unpack_from("<L", answer, 8)
-        sock.sendall(wire.p_data((1, 3, answer[:8] + struct.pack("<L", length + 10) + answer[12:])))
-        drain(sock)
-
     with listening(crawl) as port:
         (result,) = store(
             remote(port), [write(tmp_path, "1.2.1", size=8_000_000)], progress_timeout_s=1

@@ -4,12 +4,16 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
 import pytest
 
 import sample_dicoms
+from dicom_io import scu
+from dicom_io.errors import PeerError
+from tests.certificates import US1, a_site
 from tests.node import Node, axnode, destination
 from tests.peers import Orthanc, dcmtk, free_port
 from tests.validity import read
@@ -71,6 +75,29 @@ def test_late_instance_makes_a_second_version_that_names_the_first(tmp_path: Pat
         if ds.Modality == "SEG"
     ]
     assert any(a < b or a & b for a in tracked for b in tracked if a is not b)
+
+
+def test_a_study_goes_its_whole_way_over_tls(tmp_path: Path) -> None:
+    study = study_of(STILLS[0])
+    site = a_site(tmp_path / "site")
+    files = {"certificate": site.node.certificate, "key": site.node.key, "ca": site.ca}
+    with (
+        Orthanc(config=site.orthanc(site.us2)) as pacs,
+        Node(
+            tmp_path,
+            destinations=[destination("pacs", pacs.ae_title, pacs.dicom_port) | {"tls": True}],
+            sources=[{"ae_title": "US1", "certificate_name": US1}],
+            tls={name: str(path) for name, path in files.items()},
+        ) as node,
+    ):
+        port = node.remote("US1")
+        for client in (None, site.client(site.us2)):  # unencrypted, and as somebody else
+            with pytest.raises(PeerError):
+                scu.store(replace(port, tls=client), STILLS[:1])
+        scu.store(replace(port, tls=site.client()), STILLS[:2])
+        node.settle([study], ["delivered"])
+        assert len(pacs.instances()) > 1
+        assert 'axnode_certificate_expiry_seconds{setting="ca"}' in node.get("metrics").text
 
 
 def test_dead_pacs_holds_up_nobody_and_gets_its_results_when_it_is_back(tmp_path: Path) -> None:

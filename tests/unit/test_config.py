@@ -261,6 +261,70 @@ def test_what_this_version_cannot_do_is_said(data: dict[str, Any], key: str) -> 
         parse(data)
 
 
+FILES = {"certificate": "node.pem", "key": "node.key", "ca": "ca.pem"}
+
+
+def test_certificates_are_named_where_there_is_tls() -> None:
+    config = parse(
+        {
+            "tls": FILES,
+            "sources": [{**SOURCE, "certificate_name": " US1.Example.org "}],
+            "destinations": [{**PACS, "tls": True, "certificate_name": "pacs"}],
+        }
+    )
+    assert config.tls.on
+    assert config.tls.receive
+    assert config.sources[0].certificate_name == "us1.example.org"
+    assert config.destinations[0].certificate_name == "pacs"
+    assert not Config().tls.on
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "words"),
+    [
+        ({"tls": {"certificate": "a", "key": "b"}}, "tls.ca", "missing"),
+        ({"tls": {"key": "b", "ca": "c"}}, "tls.certificate", "missing"),
+        ({"tls": {**FILES, "key": ""}}, "tls.key", "at least 1"),
+        ({"tls": {**FILES, "password": "x"}}, "tls.password", "unknown key"),
+        (
+            {"sources": [{**SOURCE, "certificate_name": "a"}]},
+            "sources.0.certificate_name",
+            "receives without TLS",
+        ),
+        (
+            {"tls": {**FILES, "receive": False}, "sources": [{**SOURCE, "certificate_name": "a"}]},
+            "sources.0.certificate_name",
+            "receives without TLS",
+        ),
+        ({"destinations": [{**PACS, "tls": True}]}, "destinations.0.tls", "set [tls]"),
+        (
+            {"tls": FILES, "destinations": [{**PACS, "certificate_name": "a"}]},
+            "destinations.0.certificate_name",
+            "only with tls = true",
+        ),
+        (
+            {"tls": FILES, "destinations": [{**PACS, "tls": True, "certificate_name": "\0"}]},
+            "destinations.0.certificate_name",
+            "pattern",
+        ),
+    ],
+)
+def test_certificates_that_nobody_could_check_are_refused(
+    data: dict[str, Any], key: str, words: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(data)
+    assert f"{key}: " in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_paths_name_the_folder_of_systemds_credentials() -> None:
+    tls = {**FILES, "key": "$CREDENTIALS_DIRECTORY/node.key"}
+    environ = {"CREDENTIALS_DIRECTORY": "/run/credentials/axnode.service"}
+    assert parse({"tls": tls}, environ).tls.key == "/run/credentials/axnode.service/node.key"
+    assert parse({"tls": tls}, {}).tls.key == "$CREDENTIALS_DIRECTORY/node.key"
+
+
 def test_a_missing_file_says_where_to_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--config FILE"):
         load(tmp_path / "none.toml")

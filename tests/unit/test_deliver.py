@@ -1,5 +1,6 @@
 """Deliveries: statuses, retries, rest, and bytes that never change."""
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,16 @@ def test_the_peer_is_the_configured_one() -> None:
         4242,
         "AXNODE",
     )
+
+
+def test_a_peer_with_tls_is_never_talked_to_without() -> None:
+    secured = PACS.model_copy(update={"tls": True, "certificate_name": "pacs.example.org"})
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    peer = remote(secured, "AXNODE", context)
+    assert (peer.tls, peer.certificate_name) == (context, "pacs.example.org")
+    assert remote(PACS, "AXNODE", context).tls is None
+    with pytest.raises(ValueError, match="without TLS"):
+        remote(secured, "AXNODE")
 
 
 def test_what_is_sent_are_the_stored_bytes_in_one_association(outbox: Outbox) -> None:

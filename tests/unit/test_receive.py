@@ -330,6 +330,43 @@ def test_sources_decide_who_may_call(
 
 
 @pytest.mark.parametrize(
+    ("address", "names", "words"),
+    [
+        ("10.0.0.5", {"us1.example.org", "localhost"}, None),
+        ("10.0.0.5", {"us2.example.org", "a"}, "US1 shows the certificate of a, us2.example.org"),
+        ("10.0.0.5", set(), "US1 shows the certificate of nobody"),
+        ("10.0.0.5", None, "US1 shows the certificate of nobody"),
+        ("10.0.0.6", {"us1.example.org"}, "US1 may not call from this address"),
+    ],
+)
+def test_a_source_is_known_by_its_certificate(
+    tmp_path: Path,
+    database: Database,
+    address: str,
+    names: set[str] | None,
+    words: str | None,
+) -> None:
+    site = Site(
+        tmp_path,
+        database,
+        tls={"certificate": "a", "key": "b", "ca": "c"},
+        sources=[
+            {"ae_title": "US1", "host": "10.0.0.5", "certificate_name": "us1.example.org"},
+            {"ae_title": "US2"},
+        ],
+    )
+    held = None if names is None else frozenset(names)
+    rejection = site.reception.associate(Peer(address, "US1", "AXNODE", "", held))
+    if words is None:
+        assert rejection is None
+    else:
+        assert rejection is not None
+        assert (rejection.result, rejection.source, rejection.reason) == (1, 1, 3)
+        assert rejection.message.startswith(words)
+    assert site.reception.associate(Peer("10.0.0.9", "US2", "AXNODE", "", held)) is None
+
+
+@pytest.mark.parametrize(
     ("address", "assumed"), [("10.0.0.5", True), ("10.0.0.6", False), ("10.0.0.7", None)]
 )
 def test_what_a_source_pushes_is_decided_by_title_and_address(
