@@ -39,6 +39,8 @@ class Service:
         The configuration.
     now
         The wall clock.
+    child
+        How the analysing process is started; left out: as the configuration says.
 
     Raises
     ------
@@ -46,7 +48,12 @@ class Service:
         Something the service needs is not there; says what to do.
     """
 
-    def __init__(self, config: Config, now: clock.Clock = clock.now_us) -> None:
+    def __init__(
+        self,
+        config: Config,
+        now: clock.Clock = clock.now_us,
+        child: ChildOptions | None = None,
+    ) -> None:
         self.config = config
         bundle = setup.load_bundle(config)
         setup.guard_demonstration(config, bundle)
@@ -61,7 +68,8 @@ class Service:
         self._threads: list[threading.Thread] = []
         self._clock = now
         self._child = Child(
-            ChildOptions(
+            child
+            or ChildOptions(
                 bundle.path, config.model.device, int(config.model.memory_limit_gb * 2**30)
             ),
             self._on_life,
