@@ -123,6 +123,14 @@ class Results(_Table):
     sr_class: Literal["comprehensive", "comprehensive_3d"] = "comprehensive"
 
 
+class Retention(_Table):
+    """For how long files of studies at rest are kept; rows stay."""
+
+    # nights, after a study came to rest, in which the node ran; 0: for ever
+    instances_days: Annotated[int, Field(ge=0)] = 30
+    results_days: Annotated[int, Field(ge=0)] = 30
+
+
 class Http(_Table):
     """Where probes and metrics are served."""
 
@@ -141,6 +149,7 @@ class Config(_Table):
     study: Study = Study()
     model: Model = Model()
     results: Results = Results()
+    retention: Retention = Retention()
     http: Http = Http()
 
     @property

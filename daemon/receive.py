@@ -187,7 +187,7 @@ class Reception:
         known = self._database.write(lambda c: _record(c, received, kept, now))
         if known is None or known.instance_hash == digest:
             return _SUCCESS
-        same = same_image_transcoded(self._spool.path(known.instance_hash), kept)
+        same = known.kept and same_image_transcoded(self._spool.path(known.instance_hash), kept)
         self._database.write(lambda c: _drop(c, kept, digest))
         if same:
             self._database.write(lambda c: add_transcoded(c, known, request.peer.calling_ae, now))

@@ -18,6 +18,7 @@ from daemon.errors import DaemonError, UnavailableError
 from daemon.http import HttpServer
 from daemon.pulse import Pulse
 from daemon.receive import Reception
+from daemon.retention import Retention
 from daemon.worker import Worker
 from dicom_io.acceptor import Acceptor
 from dicom_io.errors import DicomIOError
@@ -94,6 +95,14 @@ class Service:
         }
         self._model_problem = "the model is still loading"
         self.model_failed = False
+        self._retention = Retention(
+            config.retention,
+            self.database,
+            self._folders.spool,
+            self._folders.objects,
+            now,
+            self._stopping,
+        )
         reception = Reception(config, self.database, self._folders.spool, now)
         self._acceptor = _acceptor(config, reception)
         self._http = HttpServer(self, config.http.host, config.http.port)
@@ -122,7 +131,10 @@ class Service:
         self._thread("worker", self._work)
         for name, deliverer in self._deliverers.items():
             self._thread(f"deliver-{name}", partial(deliverer.run, self._stopping))
-        self._calendar.add_job(self._nightly, "cron", hour=3, minute=17)
+        # a machine that was asleep then makes up for one night, however many it missed
+        self._calendar.add_job(
+            self._nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None
+        )
         self._calendar.start()
         systemd.notify("READY=1")
         log.info(
@@ -206,6 +218,7 @@ class Service:
     def _nightly(self) -> None:
         free = self._folders.spool.free_bytes() // 2**30
         log.info("nightly check", extra={"action": "nightly", "free_gib": free})
+        self._retention.run()
 
     # Probed
 

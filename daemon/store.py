@@ -6,7 +6,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from daemon import schema
 from daemon.events import move_study, record
-from daemon.lifecycle import StudyState
+from daemon.lifecycle import FileState, StudyState
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,25 @@ class Known:
     instance_id: int
     study_id: int
     instance_hash: str
+    kept: bool  # its file lies in the spool; retention may have deleted it
 
 
 def add_instance(connection: Connection, received: Received, now_us: int) -> Known | None:
-    """Record the instance, unless its UID is known already: then that one is returned."""
+    """Record the instance, unless its UID is known already: then that one is returned.
+
+    One whose file retention has deleted is kept again.
+    """
     table = schema.instances
-    known = connection.execute(
-        select(table.c.id, table.c.study_id, table.c.instance_hash).where(
+    row = connection.execute(
+        select(table.c.id, table.c.study_id, table.c.instance_hash, table.c.file).where(
             table.c.sop_instance_uid == received.sop_instance_uid
         )
     ).one_or_none()
-    if known is not None:
-        return Known(known.id, known.study_id, known.instance_hash)
+    if row is not None:
+        known = Known(row.id, row.study_id, row.instance_hash, row.file == FileState.KEPT)
+        if not known.kept and known.instance_hash == received.instance_hash:
+            _keep_again(connection, known, received, now_us)
+        return known
     study_id = _touch_study(connection, received, now_us)
     connection.execute(
         insert(schema.instances).values(
@@ -63,8 +70,39 @@ def add_instance(connection: Connection, received: Received, now_us: int) -> Kno
     return None
 
 
+def _keep_again(connection: Connection, known: Known, received: Received, now_us: int) -> None:
+    """Take back the file of an instance that retention had deleted.
+
+    A study that waits for it is looked at again; one at rest stays there, for nothing is new.
+    """
+    table, studies = schema.instances, schema.studies
+    connection.execute(
+        update(table).where(table.c.id == known.instance_id).values(file=FileState.KEPT)
+    )
+    words = f"{received.source_ae} sent it again after its file was deleted"
+    record(
+        connection,
+        now_us,
+        "instance",
+        known.instance_id,
+        "kept_again",
+        study_id=known.study_id,
+        detail=words,
+    )
+    state = connection.execute(
+        select(studies.c.state).where(studies.c.id == known.study_id)
+    ).scalar_one()
+    if state in (StudyState.PARKED, StudyState.RECEIVING):
+        _touch_study(connection, received, now_us)
+    else:
+        connection.execute(
+            update(studies).where(studies.c.id == known.study_id).values(days_at_rest=0)
+        )
+
+
 def add_conflict(connection: Connection, known: Known, source_ae: str, now_us: int) -> None:
     """Record that other content came under a known SOP Instance UID (hazards: row 20)."""
+    fate = "the first was kept" if known.kept else "the first was deleted, so nothing was compared"
     record(
         connection,
         now_us,
@@ -72,7 +110,7 @@ def add_conflict(connection: Connection, known: Known, source_ae: str, now_us: i
         known.instance_id,
         "conflict",
         study_id=known.study_id,
-        detail=f"{source_ae} sent other content under a known SOP Instance UID; the first was kept",
+        detail=f"{source_ae} sent other content under a known SOP Instance UID; {fate}",
     )
 
 
@@ -100,7 +138,9 @@ def is_result(connection: Connection, sop_instance_uid: str) -> bool:
 def is_spooled(connection: Connection, instance_hash: str) -> bool:
     """Tell whether an instance rests on the file of this hash."""
     table = schema.instances
-    found = select(table.c.id).where(table.c.instance_hash == instance_hash)
+    found = select(table.c.id).where(
+        table.c.instance_hash == instance_hash, table.c.file == FileState.KEPT
+    )
     return connection.execute(found).first() is not None
 
 

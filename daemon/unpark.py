@@ -9,7 +9,7 @@ from daemon import schema
 from daemon.deliver import settle_study
 from daemon.errors import InputError
 from daemon.events import move_analysis, move_delivery, move_study
-from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
+from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
 
 _BY_HAND = "retried by hand"
 _RETRIED = (StudyState.PARKED, StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
@@ -78,6 +78,7 @@ def _waiting(connection: Connection, study_id: int) -> Sequence[Any]:
         .where(
             schema.analyses.c.study_id == study_id,
             table.c.state.in_((DeliveryState.PARKED, DeliveryState.REPLACED)),
+            schema.objects.c.file == FileState.KEPT,
         )
     ).all()
 

@@ -9,6 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from sqlalchemy import update
 
 from daemon import schema
 from daemon.config import Config
@@ -364,3 +365,36 @@ def test_a_broken_association_is_recorded(site: Site) -> None:
 
 def test_an_unasked_event_report_is_answered_with_a_failure(site: Site) -> None:
     assert site.reception.event_report(PEER, 1, b"", ExplicitVRLittleEndian) == 0x0110
+
+
+# After retention has deleted a file
+
+
+def purge(site: Site) -> None:
+    """Delete the files of every instance, as retention does."""
+    site.rows.database.write(lambda c: c.execute(update(schema.instances).values(file="gone")))
+    for path in site.files:
+        path.unlink()
+
+
+def test_a_deleted_image_that_comes_again_lies_in_the_spool_again(site: Site) -> None:
+    site.push(image())
+    before = site.files
+    purge(site)
+    assert site.push(image()) == 0x0000
+    assert site.files == before
+    assert [row.file for row in site.rows.all(schema.instances)] == ["kept"]
+    assert site.rows.story("instance") == ["kept_again"]
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_what_cannot_be_compared_any_more_is_a_conflict(site: Site, syntax: str) -> None:
+    """A success would say that this content is kept, and a look at the first would fail."""
+    site.push(image())
+    purge(site)
+    assert site.push(image(number=7), syntax=syntax) == 0x0111
+    assert site.push(image(), syntax=ImplicitVRLittleEndian) == 0x0111
+    assert site.files == []
+    (event, _) = [row for row in site.rows.all(schema.events) if row.entity == "instance"]
+    assert event.action == "conflict"
+    assert "the first was deleted, so nothing was compared" in event.detail
