@@ -131,6 +131,13 @@ class Retention(_Table):
     results_days: Annotated[int, Field(ge=0)] = 30
 
 
+class Audit(_Table):
+    """Whether and where an audit trail is written (PS3.15 A.5)."""
+
+    enabled: bool = True
+    folder: str | None = None  # left out: audit in `node.state_dir`
+
+
 class Http(_Table):
     """Where probes and metrics are served."""
 
@@ -150,6 +157,7 @@ class Config(_Table):
     model: Model = Model()
     results: Results = Results()
     retention: Retention = Retention()
+    audit: Audit = Audit()
     http: Http = Http()
 
     @property

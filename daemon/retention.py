@@ -7,7 +7,7 @@ and their rows marked gone. What is doomed counts as deleted; the next night del
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from daemon.spool import Spool
 
 log = logging.getLogger(__name__)
 _AT_REST = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE, StudyState.IGNORED)
+_ARRIVED = frozenset({DeliveryState.DELIVERED, DeliveryState.REPLACED})
 _CHUNK = 50  # studies looked up at once, and files deleted in one transaction
 
 
@@ -66,13 +67,13 @@ def _results(days: int, spool: Spool) -> _Kind:
         # what was delivered nowhere exists nowhere else
         released=and_(
             table.c.file == FileState.KEPT,
-            _delivery(DeliveryState.DELIVERED, DeliveryState.REPLACED),
-            ~_delivery(DeliveryState.PENDING, DeliveryState.PARKED),
+            _delivery(_ARRIVED),
+            ~_delivery(set(DeliveryState) - _ARRIVED - {DeliveryState.DROPPED}),
         ),
     )
 
 
-def _delivery(*states: DeliveryState) -> ColumnElement[bool]:
+def _delivery(states: Set[DeliveryState]) -> ColumnElement[bool]:
     """Tell, as SQL, whether an object has a delivery in one of the states."""
     table = schema.deliveries
     return exists().where(table.c.object_id == schema.objects.c.id, table.c.state.in_(states))

@@ -8,13 +8,14 @@ from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from daemon import clock, setup, status, systemd
+from daemon import audit, clock, setup, status, systemd
 from daemon.assemble import Assembler
+from daemon.audit_notes import Notes
 from daemon.child import START_S, Child, ChildOptions
 from daemon.config import Config
 from daemon.database import Database
 from daemon.deliver import Deliverer, park_unknown, remote
-from daemon.errors import DaemonError, UnavailableError
+from daemon.errors import ConfigError, DaemonError, UnavailableError
 from daemon.http import HttpServer
 from daemon.pulse import Pulse
 from daemon.receive import Reception
@@ -56,8 +57,15 @@ class Service:
         child: ChildOptions | None = None,
     ) -> None:
         self.config = config
-        bundle = setup.load_bundle(config)
-        setup.guard_demonstration(config, bundle)
+        self._trail = audit.open_trail(config, now)
+        self._notes = notes = Notes(self._trail.note if self._trail else audit.nowhere)
+        try:
+            bundle = setup.load_bundle(config)
+            setup.guard_demonstration(config, bundle)
+        except ConfigError as error:
+            notes.misconfigured(str(error))
+            self._end_trail()
+            raise
         self._folders = setup.make_folders(config)
         self._lock = setup.lock_state(config)
         for left in self._folders.scratch.glob("*.npz"):
@@ -89,7 +97,11 @@ class Service:
         )
         self._deliverers = {
             item.name: Deliverer(
-                remote(item, config.node.ae_title), self.database, self._folders.objects, now
+                remote(item, config.node.ae_title),
+                self.database,
+                self._folders.objects,
+                now,
+                notes=notes,
             )
             for item in config.destinations
         }
@@ -103,7 +115,7 @@ class Service:
             now,
             self._stopping,
         )
-        reception = Reception(config, self.database, self._folders.spool, now)
+        reception = Reception(config, self.database, self._folders.spool, now, notes)
         self._acceptor = _acceptor(config, reception)
         self._http = HttpServer(self, config.http.host, config.http.port)
         self._calendar = BackgroundScheduler(timezone="UTC")
@@ -136,6 +148,7 @@ class Service:
             self._nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None
         )
         self._calendar.start()
+        self._notes.activity(started=True)
         systemd.notify("READY=1")
         log.info(
             "ready",
@@ -167,7 +180,13 @@ class Service:
             self._calendar.shutdown(wait=False)
         self._http.stop()
         self.database.close()
+        self._notes.activity(started=False)
+        self._end_trail()
         self._lock.close()
+
+    def _end_trail(self) -> None:
+        if self._trail is not None:
+            self._trail.stop()
 
     def _thread(self, name: str, target: Callable[[Pulse], None]) -> None:
         pulse = self._pulses[name] = Pulse()
@@ -245,6 +264,7 @@ class Service:
         values: dict[str, float] = {
             "axnode_disk_free_bytes": self._folders.spool.free_bytes(),
             "axnode_ready": float(not self.unready()),
+            "axnode_audit_lost_total": self._trail.lost if self._trail else 0,
         }
         with self.database.read() as connection:
             for state, number in status.counts(connection).items():

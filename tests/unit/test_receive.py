@@ -358,7 +358,7 @@ def test_a_rejected_context_is_recorded_in_words(site: Site) -> None:
 
 
 def test_a_broken_association_is_recorded(site: Site) -> None:
-    site.reception.association_failed("10.0.0.8", "silence for 30 s")
+    site.reception.association_failed("10.0.0.8", "silence for 30 s", abuse=False)
     (refusal,) = site.rows.all(schema.refusals)
     assert (refusal.address, refusal.reason) == ("10.0.0.8", "silence for 30 s")
 
