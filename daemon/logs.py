@@ -4,8 +4,10 @@ Our own messages are written for the log. Those of libraries may quote values of
 ("Invalid value for VR DA: …"), so of them only text that stands in the code is written.
 """
 
+import contextlib
 import faulthandler
 import inspect
+import io
 import json
 import logging
 import sys
@@ -122,7 +124,8 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
         args.exc_value, args.thread.name if args.thread else ""
     )
     sys.unraisablehook = lambda args: _uncaught(args.exc_value, "finalizer")
-    faulthandler.enable(handler.stream)
+    with contextlib.suppress(io.UnsupportedOperation):  # a stream in memory
+        faulthandler.enable(handler.stream)
 
 
 def _warned(

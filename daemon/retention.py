@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, and_, exists, select, update
@@ -125,7 +126,7 @@ class Retention:
             if not due:
                 return
             for study_id in due:
-                self._database.write(lambda c, s=study_id: _doom(c, kind, s, self._clock()))
+                self._database.write(partial(_doom, kind, study_id, self._clock()))
 
     def _delete_all(self, kind: _Kind) -> None:
         with self._database.read() as connection:
@@ -135,9 +136,9 @@ class Retention:
             if self._stopping.is_set():
                 return
             chunk = doomed[start : start + _CHUNK]
-            gone = self._database.write(lambda c, names=chunk: _unlink(c, kind, names))
+            gone = self._database.write(partial(_unlink, kind, chunk))
             kind.spool.sync(gone)  # a power cut must not bring back what is called gone
-            self._database.write(lambda c, names=gone: _mark_gone(c, kind, names))
+            self._database.write(partial(_mark_gone, kind, gone))
 
 
 def _count_night(connection: Connection, longest: int) -> None:
@@ -162,7 +163,7 @@ def _rested(kind: _Kind) -> tuple[ColumnElement[bool], ...]:
     return *_at_rest(), studies.c.days_at_rest > kind.days, left
 
 
-def _doom(connection: Connection, kind: _Kind, study_id: int, now_us: int) -> None:
+def _doom(kind: _Kind, study_id: int, now_us: int, connection: Connection) -> None:
     """Give up the files of one study, unless it has been woken meanwhile."""
     studies = schema.studies
     still = connection.execute(select(studies.c.id).where(studies.c.id == study_id, *_rested(kind)))
@@ -180,7 +181,7 @@ def _doom(connection: Connection, kind: _Kind, study_id: int, now_us: int) -> No
     log.info(words, extra={"action": "purge", "study": study_id})
 
 
-def _unlink(connection: Connection, kind: _Kind, names: Sequence[str]) -> list[str]:
+def _unlink(kind: _Kind, names: Sequence[str], connection: Connection) -> list[str]:
     """Delete files that no row rests on; in the writer, so that no row can appear meanwhile.
 
     Returns the names without those that could not be deleted: they stay doomed.
@@ -200,7 +201,7 @@ def _unlink(connection: Connection, kind: _Kind, names: Sequence[str]) -> list[s
     return gone
 
 
-def _mark_gone(connection: Connection, kind: _Kind, names: Sequence[str]) -> None:
+def _mark_gone(kind: _Kind, names: Sequence[str], connection: Connection) -> None:
     connection.execute(
         update(kind.table)
         .where(kind.name.in_(names), kind.table.c.file == FileState.DOOMED)

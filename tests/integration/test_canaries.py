@@ -20,6 +20,7 @@ from pynetdicom import AE, evt
 from dicom_io.syntaxes import RESULT_SOP_CLASSES
 from tests import builders
 from tests import builders_wire as wire
+from tests.audit_schema import check, code
 from tests.builders import Picture
 from tests.canaries import CANARIES, EXTRA, SMALL, canary_files, traces
 from tests.fakes_wire import RawPeer
@@ -170,6 +171,11 @@ def test_no_canary_is_written_where_it_does_not_belong(tmp_path: Path) -> None:
     assert [(word, traces(word)) for word in words if traces(word)] == []
     assert [path for path in files if traces(path.name)] == []
     assert [value for value in rows(state) if traces(str(value))] == []
+    trail = [line for path in (state / "audit").iterdir() for line in path.read_text().splitlines()]
+    ids = [code(check(line)[0], "EventID") for line in trail]
+    assert {ids[0], ids[-1]} == {"110100"}  # start and stop
+    assert {"110104", "110113"} <= set(ids)
+    assert [path for path in state.rglob("*") if path.stat().st_mode & 0o077] == []
     rest = [path for path in files if path not in images]
     assert [path for path in rest if traces(path.read_bytes())] == []
-    assert len(rest) >= 2  # database and lock
+    assert len(rest) >= 3  # database, lock, audit trail
