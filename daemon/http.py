@@ -84,7 +84,8 @@ class HttpServer:
     def stop(self) -> None:
         """Stop serving."""
         self._server.should_exit = True
-        self._thread.join(5)
+        if self._thread.is_alive():  # it may never have been started
+            self._thread.join(5)
         self._socket.close()
 
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TextIO
 from daemon import logs
 
 _PR_SET_PDEATHSIG = 1
-log = logging.getLogger(__name__)
+log = logging.getLogger("daemon.inference")  # as the entry of a process it is __main__
 
 
 class Analysing(Protocol):

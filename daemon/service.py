@@ -145,7 +145,7 @@ class Service:
             self._thread(f"deliver-{name}", partial(deliverer.run, self._stopping))
         # a machine that was asleep then makes up for one night, however many it missed
         self._calendar.add_job(
-            self._nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None
+            self.nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None
         )
         self._calendar.start()
         self._notes.activity(started=True)
@@ -234,7 +234,8 @@ class Service:
                 return why
         return None
 
-    def _nightly(self) -> None:
+    def nightly(self) -> None:
+        """Do what the calendar asks for once a night."""
         free = self._folders.spool.free_bytes() // 2**30
         log.info("nightly check", extra={"action": "nightly", "free_gib": free})
         self._retention.run()

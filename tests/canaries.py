@@ -36,7 +36,7 @@ CANARIES = {
 }
 EXTRA = tuple(CANARIES.items())
 SMALL = builders.tissue(1, 80, 80)
-_TRACES = ("Nora", "4711", *CANARIES.values())
+_TRACES = ("Nora", "ogel", *CANARIES.values())  # no digits alone: a UID may hold them by chance
 _VR = {
     "PatientBirthDate": "DA",
     "StudyDate": "DA",

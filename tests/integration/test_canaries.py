@@ -5,6 +5,7 @@ network alone is a stand-in (`tests.canary_node`). Promise 13 of the node: twent
 identify a person appear nowhere in logs, metrics, tracebacks, rows, printed lists or file names.
 """
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from tests.audit_schema import check, code
 from tests.builders import Picture
 from tests.canaries import CANARIES, EXTRA, SMALL, canary_files, traces
 from tests.fakes_wire import RawPeer
-from tests.node import Node, axnode, destination
+from tests.node import AT_REST, Node, axnode, destination
 from tests.peers import wait_until
 
 pytestmark = pytest.mark.integration
@@ -90,7 +91,11 @@ def pictures(folder: Path) -> list[Path]:
 def push_by_hand(port: int) -> list[int]:
     """Push what no honest peer would: names where UIDs belong; return the statuses."""
     name = NAME.replace("^", ".")
-    contexts = [wire.context(1, wire.US_IMAGE, [wire.EXPLICIT])]
+    contexts = [
+        wire.context(1, wire.US_IMAGE, [wire.EXPLICIT]),
+        wire.context(3, name, [wire.EXPLICIT]),
+        wire.context(5, wire.US_IMAGE, [name]),
+    ]
     pushed = [
         (name, wire.dataset(instance=name)),
         ("1.2.9.1", wire.dataset(instance="1.2.9.1", study=name)),
@@ -99,7 +104,8 @@ def push_by_hand(port: int) -> list[int]:
     ]
     statuses = []
     with RawPeer(port) as peer:
-        peer.send(wire.associate_rq(contexts))
+        identity = wire.user_name(NAME.encode(), respond=True)
+        peer.send(wire.associate_rq(contexts, user_items=identity))
         assert peer.receive()[0] == 2
         for instance, data in pushed:
             head = wire.command(1, sop_class=wire.US_IMAGE, instance=instance, has_data_set=True)
@@ -138,10 +144,12 @@ def test_no_canary_is_written_where_it_does_not_belong(tmp_path: Path) -> None:
     ):
         node.push(pictures(tmp_path / "in"))
         statuses = push_by_hand(node.port)
-        known = list(node.studies())
-        node.settle([uid for uid in known if uid != "1.2.8"])
+        known = set(node.studies())
+        # what is tried again later need not be waited for
+        node.settle(known - {"1.2.6", "1.2.8"}, (*AT_REST, "delivering"))
         node.settle(["1.2.8"], ["ignored"])
         wait_until(lambda: node.events("delivered") != [], 60, "a delivery")
+        wait_until(lambda: '"action": "attempt_failed"' in node.log, 60, "a failed attempt")
         printed = {
             "probes": "".join(node.get(path).text for path in ("livez", "readyz", "metrics")),
             "status": told(node, "status") + told(node, "status", "--json"),
@@ -167,6 +175,8 @@ def test_no_canary_is_written_where_it_does_not_belong(tmp_path: Path) -> None:
         '"error": "ValueError at canary_node.py',
     ):
         assert expected in node.log, expected
+    known_uids = "|".join(re.escape(uid) for uid in known)
+    assert re.search(rf"(?<![\d.])({known_uids})(?![\d.])", node.log + printed["probes"]) is None
     # and nobody wrote one down
     assert [(word, traces(word)) for word in words if traces(word)] == []
     assert [path for path in files if traces(path.name)] == []
