@@ -112,6 +112,9 @@ def push_by_hand(port: int) -> list[int]:
             peer.send(wire.p_data((1, 3, head)))
             peer.send(wire.p_data((1, 2, data)))
             statuses.append(peer.status())
+    with RawPeer(port) as peer:
+        peer.send(wire.pdu(0xFF, NAME.encode()))
+        assert peer.receive()[0] == 7  # A-ABORT
     return statuses
 
 
@@ -185,6 +188,7 @@ def test_no_canary_is_written_where_it_does_not_belong(tmp_path: Path) -> None:
     ids = [code(check(line)[0], "EventID") for line in trail]
     assert {ids[0], ids[-1]} == {"110100"}  # start and stop
     assert {"110104", "110113"} <= set(ids)
+    assert any("not a DICOM association request" in line for line in trail)
     assert [path for path in state.rglob("*") if path.stat().st_mode & 0o077] == []
     rest = [path for path in files if path not in images]
     assert [path for path in rest if traces(path.read_bytes())] == []

@@ -9,6 +9,7 @@ import pytest
 
 from daemon import schema
 from daemon.child import ChildOptions
+from daemon.errors import ConfigError
 from daemon.service import Service
 from tests import builders
 from tests.builders import QUIET_S, Rows
@@ -46,6 +47,14 @@ def test_a_service_notes_its_end_in_the_audit_trail(tmp_path: Path) -> None:
         assert service.metrics()["axnode_audit_lost_total"] == 0
     (path,) = (tmp_path / "audit").iterdir()
     assert "Application Stop" in path.read_text()
+
+
+def test_a_bundle_that_cannot_be_used_alerts(tmp_path: Path) -> None:
+    settings = builders.config(tmp_path, model={"bundle": str(tmp_path / "none")})
+    with pytest.raises(ConfigError, match="no model bundle at"):
+        Service(settings, FakeClock(), NO_MODEL)
+    (path,) = (tmp_path / "audit").iterdir()
+    assert "Software Configuration" in path.read_text()
 
 
 def test_without_a_trail_none_is_written(tmp_path: Path) -> None:
