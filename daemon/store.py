@@ -1,8 +1,9 @@
 """Rows of reception: what is recorded of an instance, and what a second one of its UID means."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from daemon import schema
 from daemon.events import move_study, record
@@ -40,17 +41,18 @@ def add_instance(connection: Connection, received: Received, now_us: int) -> Kno
 
     One whose file retention has deleted is kept again.
     """
-    table = schema.instances
+    table, studies = schema.instances, schema.studies
     row = connection.execute(
-        select(table.c.id, table.c.study_id, table.c.instance_hash, table.c.file).where(
-            table.c.sop_instance_uid == received.sop_instance_uid
-        )
+        select(table, studies.c.study_uid)
+        .join(studies, studies.c.id == table.c.study_id)
+        .where(table.c.sop_instance_uid == received.sop_instance_uid)
     ).one_or_none()
     if row is not None:
-        known = Known(row.id, row.study_id, row.instance_hash, row.file == FileState.KEPT)
-        if not known.kept and known.instance_hash == received.instance_hash:
-            _keep_again(connection, known, received, now_us)
-        return known
+        kept = row.file == FileState.KEPT
+        if not kept and _is_same(row, received):
+            _keep_again(connection, row, received, now_us)
+            return Known(row.id, row.study_id, received.instance_hash, kept=True)
+        return Known(row.id, row.study_id, row.instance_hash, kept)
     study_id = _touch_study(connection, received, now_us)
     connection.execute(
         insert(schema.instances).values(
@@ -70,33 +72,52 @@ def add_instance(connection: Connection, received: Received, now_us: int) -> Kno
     return None
 
 
-def _keep_again(connection: Connection, known: Known, received: Received, now_us: int) -> None:
-    """Take back the file of an instance that retention had deleted.
+def _is_same(row: Row[Any], received: Received) -> bool:
+    """Tell whether an instance is the one of a row, whose file is not there to be compared.
+
+    It may come in another transfer syntax than at first: an archive sends what it has made of it.
+    But a file that is doomed still has its name from the row, by which it will be deleted.
+    """
+    if row.instance_hash == received.instance_hash:
+        return True
+    keys = ("study_uid", "series_uid", "sop_class_uid", "patient_key")
+    alike = all(getattr(row, key) == getattr(received, key) for key in keys)
+    return alike and row.file == FileState.GONE
+
+
+def _keep_again(connection: Connection, row: Row[Any], received: Received, now_us: int) -> None:
+    """Take the file of an instance that retention had deleted.
 
     A study that waits for it is looked at again; one at rest stays there, for nothing is new.
     """
     table, studies = schema.instances, schema.studies
     connection.execute(
-        update(table).where(table.c.id == known.instance_id).values(file=FileState.KEPT)
+        update(table)
+        .where(table.c.id == row.id)
+        .values(
+            file=FileState.KEPT,
+            instance_hash=received.instance_hash,
+            transfer_syntax_uid=received.transfer_syntax_uid,
+            size=received.size,
+        )
     )
-    words = f"{received.source_ae} sent it again after its file was deleted"
+    same = row.instance_hash == received.instance_hash
+    words = "the same bytes" if same else "other bytes, which nothing was left to compare with"
     record(
         connection,
         now_us,
         "instance",
-        known.instance_id,
+        row.id,
         "kept_again",
-        study_id=known.study_id,
-        detail=words,
+        study_id=row.study_id,
+        detail=f"{received.source_ae} sent it again after its file was deleted: {words}",
     )
-    state = connection.execute(
-        select(studies.c.state).where(studies.c.id == known.study_id)
-    ).scalar_one()
+    state = connection.execute(select(studies.c.state).where(studies.c.id == row.study_id)).scalar()
     if state in (StudyState.PARKED, StudyState.RECEIVING):
         _touch_study(connection, received, now_us)
     else:
         connection.execute(
-            update(studies).where(studies.c.id == known.study_id).values(days_at_rest=0)
+            update(studies).where(studies.c.id == row.study_id).values(days_at_rest=0)
         )
 
 

@@ -374,9 +374,14 @@ def test_an_unasked_event_report_is_answered_with_a_failure(site: Site) -> None:
 # After retention has deleted a file
 
 
+def doom(site: Site, state: str = "doomed") -> None:
+    """Give up the files of every instance, as retention does."""
+    site.rows.database.write(lambda c: c.execute(update(schema.instances).values(file=state)))
+
+
 def purge(site: Site) -> None:
     """Delete the files of every instance, as retention does."""
-    site.rows.database.write(lambda c: c.execute(update(schema.instances).values(file="gone")))
+    doom(site, "gone")
     for path in site.files:
         path.unlink()
 
@@ -391,17 +396,43 @@ def test_a_deleted_image_that_comes_again_lies_in_the_spool_again(site: Site) ->
     assert site.rows.story("instance") == ["kept_again"]
 
 
-@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
-def test_what_cannot_be_compared_any_more_is_a_conflict(site: Site, syntax: str) -> None:
-    """A success would say that this content is kept, and a look at the first would fail."""
+def test_a_deleted_image_may_come_again_in_another_syntax(site: Site) -> None:
+    """From an archive, for one: otherwise no study could be sent again whole."""
+    site.push(image())
+    (first,) = site.rows.all(schema.instances)
+    purge(site)
+    assert site.push(image(), syntax=ImplicitVRLittleEndian) == 0x0000
+    (second,) = site.rows.all(schema.instances)
+    assert site.files == [site.spool.path(second.instance_hash)]
+    assert second.instance_hash != first.instance_hash
+    assert (second.file, second.transfer_syntax_uid) == ("kept", ImplicitVRLittleEndian)
+    assert second.size == site.files[0].stat().st_size
+    (event,) = [row for row in site.rows.all(schema.events) if row.entity == "instance"]
+    assert "other bytes" in event.detail
+
+
+@pytest.mark.parametrize("changes", [{"patient_id": "AX-2"}, {"series": 2}, {"study": "1.2.4"}])
+def test_another_image_under_a_deleted_ones_uid_is_a_conflict(
+    site: Site, changes: dict[str, Any]
+) -> None:
     site.push(image())
     purge(site)
-    assert site.push(image(number=7), syntax=syntax) == 0x0111
-    assert site.push(image(), syntax=ImplicitVRLittleEndian) == 0x0111
+    assert site.push(image(**changes)) == 0x0111
     assert site.files == []
-    (event, _) = [row for row in site.rows.all(schema.events) if row.entity == "instance"]
+    (event,) = [row for row in site.rows.all(schema.events) if row.entity == "instance"]
     assert event.action == "conflict"
     assert "the first was deleted, so nothing was compared" in event.detail
+
+
+def test_a_doomed_file_keeps_its_name_until_it_is_deleted(site: Site) -> None:
+    """Else it would lie there for ever."""
+    site.push(image())
+    before = site.files
+    doom(site)
+    assert site.push(image(), syntax=ImplicitVRLittleEndian) == 0x0111
+    assert site.files == before
+    assert site.push(image()) == 0x0000
+    assert [row.file for row in site.rows.all(schema.instances)] == ["kept"]
 
 
 # The audit trail

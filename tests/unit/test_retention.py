@@ -1,7 +1,7 @@
 """Retention: what goes, what never goes, what a kill leaves, and what comes after."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -252,6 +252,30 @@ def test_a_file_that_cannot_be_deleted_stays_doomed_and_goes_another_night(site:
     path.rmdir()
     site.nights(1)
     assert site.files(schema.instances) == ["gone", "gone"]
+
+
+class WatchedSpool(Spool):
+    """A folder that remembers what the rows said when its deletions were made durable."""
+
+    def __init__(self, root: Path, rows: Rows) -> None:
+        super().__init__(root)
+        self.rows = rows
+        self.said: list[str] = []
+
+    def sync(self, digests: Iterable[str]) -> None:
+        """Look, and sync."""
+        names = set(digests)
+        rows = self.rows.all(schema.instances)
+        self.said += [row.file for row in rows if row.instance_hash in names]
+        super().sync(names)
+
+
+def test_a_row_says_gone_only_after_the_disk_does(site: Site) -> None:
+    site.spool = watched = WatchedSpool(site.spool.root, site.rows)
+    site.delivered()
+    site.nights(DAYS + 1)
+    assert watched.said == ["doomed"]
+    assert site.files(schema.instances) == ["gone"]
 
 
 class Killed(BaseException):
