@@ -14,7 +14,7 @@ from daemon.clock import Clock, seconds
 from daemon.config import Config
 from daemon.database import Database
 from daemon.events import move_study, record
-from daemon.lifecycle import AnalysisState, StudyState
+from daemon.lifecycle import AnalysisState, FileState, StudyState
 from daemon.rest import resting_state
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class Member:
     instance_hash: str
     patient_key: str
     assumed: bool  # its source pushes axillary studies only
+    kept: bool = True  # its file lies in the spool; retention may have deleted it
 
 
 class Decision(Enum):
@@ -43,6 +44,7 @@ class Decision(Enum):
     SAME_INPUT = auto()  # nothing new since the latest version
     TWO_PATIENTS = auto()
     NOT_ELIGIBLE = auto()
+    INCOMPLETE = auto()  # retention has deleted some of its images
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,10 @@ def decide(
         return Decision.TWO_PATIENTS
     if not eligible:
         return Decision.NOT_ELIGIBLE
-    return Decision.SAME_INPUT if wanted == latest else Decision.ANALYSE
+    if wanted == latest:
+        return Decision.SAME_INPUT
+    # an analysis of what is left would be taken for one of the study
+    return Decision.ANALYSE if all(member.kept for member in members) else Decision.INCOMPLETE
 
 
 _IGNORED = (
@@ -76,6 +81,10 @@ _IGNORED = (
     "set assume_axilla for a source that pushes nothing else"
 )
 _TWO_PATIENTS = "its instances name different patients; correct the study and send it again"
+_INCOMPLETE = (
+    "{gone} of its {all} images were deleted (retention.instances_days) before the latest came; "
+    "send the whole study again and it is analysed"
+)
 _WAITING = (
     StudyState.RECEIVING,
     StudyState.DELIVERING,
@@ -170,6 +179,7 @@ class Assembler:
                     table.c.instance_hash,
                     table.c.patient_key,
                     table.c.assumed,
+                    table.c.file == FileState.KEPT,
                 )
                 .where(table.c.study_id == study_id)
                 .order_by(table.c.id)
@@ -211,6 +221,10 @@ class Assembler:
             move_study(connection, study_id, StudyState.PARKED, _TWO_PATIENTS, now)
         elif decision is Decision.NOT_ELIGIBLE:
             move_study(connection, study_id, StudyState.IGNORED, _IGNORED, now)
+        elif decision is Decision.INCOMPLETE:
+            gone = sum(not member.kept for member in members)
+            incomplete = _INCOMPLETE.format(gone=gone, all=len(members))
+            move_study(connection, study_id, StudyState.PARKED, incomplete, now)
         else:
             self._queue(connection, study, latest, members, wanted, now)
             words = why or ""
@@ -256,7 +270,9 @@ def _identity(connection: Connection, latest: Row[tuple[object, ...]] | None) ->
     if latest is None:
         return None
     objects = schema.objects
-    lost = select(objects.c.id).where(objects.c.analysis_id == latest.id, objects.c.lost)
+    lost = select(objects.c.id).where(
+        objects.c.analysis_id == latest.id, objects.c.file == FileState.LOST
+    )
     if connection.execute(lost).first() is not None:
         return None
     return Latest(latest.input_hash, latest.bundle_digest, latest.recipe_digest)

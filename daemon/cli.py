@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from daemon import __version__
 from daemon.errors import DaemonError
+from daemon.logs import place_of
 
 COMMANDS = {
     "demo": "show the whole loop on synthetic studies, over loopback",
@@ -91,9 +92,9 @@ def _unexpected(command: str, error: Exception) -> int:
         (_CODES[base.__name__] for base in kind.mro() if base.__name__ in _CODES), _INTERNAL
     )
     text = str(error).splitlines()[0] if str(error) else ""
-    hint = "" if code != _INTERNAL else " (set AXNODE_TRACEBACK=1 to see where)"
-    shown = f"{kind.__name__}: {text}" if code == _INTERNAL else text
-    print(f"axnode {command}: {shown}{hint}", file=sys.stderr)
+    if code == _INTERNAL:  # a library's words may quote a data set
+        text = f"{kind.__name__}{place_of(error)} (set AXNODE_TRACEBACK=1 to see the whole)"
+    print(f"axnode {command}: {text}", file=sys.stderr)
     return code
 
 

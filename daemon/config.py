@@ -127,6 +127,21 @@ class Results(Table):
     sr_class: Literal["comprehensive", "comprehensive_3d"] = "comprehensive"
 
 
+class Retention(Table):
+    """For how long files of studies at rest are kept; rows stay."""
+
+    # nights, after a study came to rest, in which the node ran; 0: for ever
+    instances_days: Annotated[int, Field(ge=0)] = 30
+    results_days: Annotated[int, Field(ge=0)] = 30
+
+
+class Audit(Table):
+    """Whether and where an audit trail is written (PS3.15 A.5)."""
+
+    enabled: bool = True
+    folder: str | None = None  # left out: audit in `node.state_dir`
+
+
 class Http(Table):
     """Where probes and metrics are served."""
 
@@ -146,6 +161,8 @@ class Config(Table):
     study: Study = Study()
     model: Model = Model()
     results: Results = Results()
+    retention: Retention = Retention()
+    audit: Audit = Audit()
     http: Http = Http()
 
     @property

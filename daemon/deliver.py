@@ -10,14 +10,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from daemon import failpoints, fallback, integrity, schema
+from daemon.audit_notes import Notes
 from daemon.clock import Clock
 from daemon.config import Destination
 from daemon.database import Database
 from daemon.events import move_delivery, move_study
-from daemon.lifecycle import DeliveryState, StudyState
+from daemon.lifecycle import DeliveryState, FileState, StudyState
 from daemon.pulse import Pulse
 from daemon.rest import resting_state
 from daemon.retry import RetryPolicy, Verdict
@@ -40,6 +41,10 @@ class Due:
     study_id: int
     attempts: int  # made so far
     file_hash: str
+    study_uid: str = ""  # what follows is for the audit trail
+    patient_key: str = ""
+    sop_class_uid: str = ""
+    sop_instance_uid: str = ""
 
 
 def remote(destination: Destination, calling_ae: str, tls: ssl.SSLContext | None = None) -> Remote:
@@ -72,7 +77,9 @@ class Deliverer:
         clock: Clock,
         policy: RetryPolicy | None = None,
         send: Send = _send,
+        notes: Notes | None = None,
     ) -> None:
+        self._notes = notes or Notes()
         self._peer = peer
         self._database = database
         self._objects = objects
@@ -116,13 +123,27 @@ class Deliverer:
 
     def _due(self) -> list[Due]:
         table, objects, analyses = schema.deliveries, schema.objects, schema.analyses
+        studies, instances = schema.studies, schema.instances
+        patient = select(func.max(instances.c.patient_key)).where(
+            instances.c.study_id == analyses.c.study_id
+        )
         now = self._clock()
         farthest = now + 2 * self._policy.wait_us(self._policy.attempts)
         with self._database.read() as connection:
             rows = connection.execute(
-                select(table.c.id, analyses.c.study_id, table.c.attempts, objects.c.file_hash)
+                select(
+                    table.c.id,
+                    analyses.c.study_id,
+                    table.c.attempts,
+                    objects.c.file_hash,
+                    studies.c.study_uid,
+                    patient.scalar_subquery(),
+                    objects.c.sop_class_uid,
+                    objects.c.sop_instance_uid,
+                )
                 .join(objects, objects.c.id == table.c.object_id)
                 .join(analyses, analyses.c.id == objects.c.analysis_id)
+                .join(studies, studies.c.id == analyses.c.study_id)
                 .where(
                     table.c.destination == self._peer.name,
                     table.c.state == DeliveryState.PENDING,
@@ -153,6 +174,8 @@ class Deliverer:
         failpoints.reach("deliver.released" if unwanted else "deliver.settled")
         for file_hash in unwanted:
             self._objects.remove(file_hash)
+        instance = item.sop_class_uid, item.sop_instance_uid
+        self._notes.sent(self._peer, item.study_uid, item.patient_key, instance, outcome, detail)
         log.log(
             logging.INFO if outcome is Outcome.STORED else logging.WARNING,
             "delivery attempted",
@@ -215,7 +238,7 @@ def _lose(connection: Connection, item: Due) -> None:
     objects, deliveries = schema.objects, schema.deliveries
     owner = select(deliveries.c.object_id).where(deliveries.c.id == item.delivery_id)
     connection.execute(
-        update(objects).where(objects.c.id == owner.scalar_subquery()).values(lost=True)
+        update(objects).where(objects.c.id == owner.scalar_subquery()).values(file=FileState.LOST)
     )
 
 

@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+from functools import partial
 from typing import Protocol
 
 import uvicorn
@@ -10,6 +11,7 @@ from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
 from daemon.errors import UnavailableError
+from daemon.http_guard import LIFE_S, NoBodies, ShortLived
 from daemon.ports import listen
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,7 @@ class Probed(Protocol):
 def application(service: Probed) -> FastAPI:
     """Build the HTTP application."""
     app = FastAPI(title="AxNode", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(NoBodies)
 
     def _answer(problems: list[str]) -> PlainTextResponse:
         text = "\n".join(problems) or "ok"
@@ -55,13 +58,18 @@ def application(service: Probed) -> FastAPI:
 
 
 class HttpServer:
-    """The application on its port, in a thread of its own."""
+    """The application on its port, in a thread of its own; no connection outlives `life_s`."""
 
-    def __init__(self, service: Probed, host: str, port: int) -> None:
+    def __init__(self, service: Probed, host: str, port: int, life_s: float = LIFE_S) -> None:
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
-            application(service), log_config=None, access_log=False, lifespan="off"
+            application(service),
+            http=partial(ShortLived, life_s=life_s),  # type: ignore[arg-type]
+            ws="none",
+            log_config=None,
+            access_log=False,
+            lifespan="off",
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
@@ -76,7 +84,8 @@ class HttpServer:
     def stop(self) -> None:
         """Stop serving."""
         self._server.should_exit = True
-        self._thread.join(5)
+        if self._thread.is_alive():  # it may never have been started
+            self._thread.join(5)
         self._socket.close()
 
 

@@ -12,26 +12,43 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from daemon import logs
 
 _PR_SET_PDEATHSIG = 1
-log = logging.getLogger(__name__)
+log = logging.getLogger("daemon.inference")  # as the entry of a process it is __main__
 
 
-def main() -> int:
-    """Serve requests until standard input closes."""
+class Analysing(Protocol):
+    """What answers the requests: `daemon.analyser.Analyser`."""
+
+    def describe(self) -> dict[str, str]:
+        """Return what the service shows of it."""
+
+    def analyse(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:
+        """Answer a request."""
+
+    def is_fatal(self, error: Exception) -> bool:
+        """Tell whether the process should be replaced after this error."""
+
+
+def _load(options: dict[str, Any]) -> Analysing:
+    from daemon.analyser import Analyser
+
+    return Analyser.load(Path(options["bundle"]), options["device"])
+
+
+def main(load: Callable[[dict[str, Any]], Analysing] = _load) -> int:
+    """Serve requests until standard input closes; `load` makes what answers them."""
     options = json.loads(sys.argv[1])
-    # what libraries print must not end up among the answers
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
-    os.dup2(2, 1)
+    answers, lines = _take_outputs()
+    logs.configure(logging.WARNING, lines)
     _confine(options["memory_bytes"])
     try:
-        from daemon.analyser import Analyser
-
-        analyser = Analyser.load(Path(options["bundle"]), options["device"])
+        analyser = load(options)
     except Exception as error:  # noqa: BLE001 - process entry: the parent is told, in one line
         _say(answers, error=_words(error), fatal=True)
         return 1
@@ -41,7 +58,21 @@ def main() -> int:
     return 0
 
 
-def _serve(analyser: Any, request: dict[str, Any], answers: TextIO) -> None:
+def _take_outputs() -> tuple[TextIO, TextIO]:
+    """Return where answers and log lines go: standard output and error, which lead nowhere then.
+
+    Decoders written in C print what they like, and may quote the file.
+    """
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
+    lines = os.fdopen(os.dup(2), "w", encoding="utf-8", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    return answers, lines
+
+
+def _serve(analyser: Analysing, request: dict[str, Any], answers: TextIO) -> None:
     try:
         answer = analyser.analyse(request, lambda: _say(answers, alive=True))
     except Exception as error:
@@ -72,5 +103,4 @@ def _confine(memory_bytes: int) -> None:
 
 
 if __name__ == "__main__":
-    logs.configure(logging.WARNING)
     sys.exit(main())

@@ -14,7 +14,7 @@ from daemon import schema
 from daemon.clock import seconds
 from daemon.errors import LostLease
 from daemon.events import move_analysis, move_study
-from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
+from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
 from daemon.rest import resting_state
 
 LEASE_US = seconds(90)  # renewed with every sign of life of the worker
@@ -150,7 +150,8 @@ def _reports(connection: Connection, study_id: int) -> Sequence[Any]:
             analyses.c.version,
         )
         .join(analyses, analyses.c.id == table.c.analysis_id)
-        .where(analyses.c.study_id == study_id, table.c.role == "sr", ~table.c.lost)
+        .where(analyses.c.study_id == study_id, table.c.role == "sr")
+        .where(table.c.file != FileState.LOST)
         .order_by(analyses.c.version.desc())
         .limit(1)
     ).all()

@@ -42,6 +42,15 @@ class DeliveryState(StrEnum):
     DROPPED = "dropped"  # given up by a person: its destination is gone
 
 
+class FileState(StrEnum):
+    """Whether the file of an instance or of a result lies on the disk."""
+
+    KEPT = "kept"
+    DOOMED = "doomed"  # given up by `daemon.retention`; nothing rests on it any more
+    GONE = "gone"  # deleted; an instance that is sent again is kept again
+    LOST = "lost"  # a result's file was found missing or damaged before it was sent
+
+
 _S, _A, _D = StudyState, AnalysisState, DeliveryState
 _AFTER_RECEPTION = frozenset({_S.QUEUED, _S.IGNORED, _S.PARKED})
 _RESTING = frozenset({_S.DELIVERING, _S.DELIVERED, _S.NOT_EVALUABLE})

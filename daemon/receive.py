@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from daemon import failpoints, identity
+from daemon.audit_notes import Notes
 from daemon.clock import Clock
 from daemon.config import Config, Source
 from daemon.database import Database
@@ -55,7 +56,15 @@ _GIB = 1 << 30
 class Reception:
     """What the acceptor asks of the node (`dicom_io.acceptor.Handler`)."""
 
-    def __init__(self, config: Config, database: Database, spool: Spool, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        spool: Spool,
+        clock: Clock,
+        notes: Notes | None = None,
+    ) -> None:
+        self._notes = notes or Notes()
         self._config = config
         self._database = database
         self._spool = spool
@@ -80,6 +89,7 @@ class Reception:
         rejection = self._judge(peer)
         if rejection is not None:
             self._refused(peer.address, peer.calling_ae, "association", "", rejection.message)
+            self._notes.rejected(peer, rejection)
         return rejection
 
     def _judge(self, peer: Peer) -> Rejection | None:
@@ -141,8 +151,10 @@ class Reception:
         what = syntaxes.name(abstract_syntax)
         self._refused(peer.address, peer.calling_ae, what, names, reason)
 
-    def association_failed(self, address: str, reason: str) -> None:
+    def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
         """Record an association that broke a rule of the protocol or ran out of time."""
+        if abuse:
+            self._notes.abused(address, reason)
         self._refused(address, "", "association", "", reason)
 
     def event_report(
@@ -196,15 +208,18 @@ class Reception:
         known = self._database.write(lambda c: _record(c, received, kept, now))
         failpoints.reach("receive.recorded")
         if known is None or known.instance_hash == digest:
+            self._notes.received(received, request.peer, known=known is not None)
             return _SUCCESS
-        same = same_image_transcoded(self._spool.path(known.instance_hash), kept)
+        same = known.kept and same_image_transcoded(self._spool.path(known.instance_hash), kept)
         self._database.write(lambda c: _drop(c, kept, digest))
         failpoints.reach("receive.dropped")
         if same:
             self._database.write(lambda c: add_transcoded(c, known, request.peer.calling_ae, now))
+            self._notes.received(received, request.peer, known=True)
             return _SUCCESS
         log.warning("conflicting instance", extra={"action": "conflict"})
         self._database.write(lambda c: add_conflict(c, known, request.peer.calling_ae, now))
+        self._notes.conflict(received, request.peer)
         return _DUPLICATE_UID
 
     def _is_ours(self, header: InstanceHeader) -> bool:

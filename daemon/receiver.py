@@ -64,7 +64,7 @@ class ReceivingPacs:
     ) -> None:
         """Nothing to note."""
 
-    def association_failed(self, address: str, reason: str) -> None:
+    def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
         """Nothing to note."""
 
     def event_report(

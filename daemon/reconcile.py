@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, func, select
+from sqlalchemy import Column, ColumnElement, Connection, func, select
 
 from daemon import integrity, schema
 from daemon.database import Database
-from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
+from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
 from daemon.rest import resting_state
 from daemon.spool import Spool
 
@@ -22,13 +22,18 @@ SETTLED_S = (
 )
 
 
+_RETAINED = (FileState.KEPT, FileState.DOOMED)  # what is doomed, retention deletes
+
+
 @dataclass(frozen=True)
 class Kind:
     """One folder of named files, and the rows that name them."""
 
     words: str
     folder: Spool
-    hashes: Column[str]  # names of files in use
+    hashes: Column[str]  # names of files
+    kept: ColumnElement[bool]  # of a row whose file must be there
+    known: ColumnElement[bool]  # of a row whose file is not for the sweep to delete
     digest_of: integrity.Digest
     remedy: str
 
@@ -39,6 +44,8 @@ def instances(folder: Spool) -> Kind:
         "image",
         folder,
         schema.instances.c.instance_hash,
+        schema.instances.c.file == FileState.KEPT,
+        schema.instances.c.file.in_(_RETAINED),
         integrity.instance_digest,
         "have the modality send the study again; its first bytes are put back",
     )
@@ -50,6 +57,8 @@ def objects(folder: Spool) -> Kind:
         "result",
         folder,
         schema.objects.c.file_hash,
+        schema.objects.c.file == FileState.KEPT,
+        schema.objects.c.file.in_(_RETAINED),
         integrity.object_digest,
         "restore it from a back-up; if it is not delivered yet, axnode retry makes a new version",
     )
@@ -77,12 +86,13 @@ def names(database: Database, kind: Kind, page_rows: int = 1000) -> Iterator[str
 
 def count(connection: Connection, kind: Kind) -> int:
     """Return how many files rows name."""
-    return connection.execute(select(func.count(kind.hashes.distinct()))).scalar_one()
+    query = select(func.count(kind.hashes.distinct())).where(kind.kept)
+    return connection.execute(query).scalar_one()
 
 
 def _names(connection: Connection, kind: Kind, after: str, most: int) -> list[str]:
-    query = select(kind.hashes).where(kind.hashes > after).distinct().order_by(kind.hashes)
-    return list(connection.execute(query.limit(most)).scalars())
+    query = select(kind.hashes).where(kind.hashes > after, kind.kept).distinct()
+    return list(connection.execute(query.order_by(kind.hashes).limit(most)).scalars())
 
 
 def harm(database: Database, kind: Kind, digest: str) -> str:
@@ -95,7 +105,7 @@ def harm(database: Database, kind: Kind, digest: str) -> str:
     if not what:
         return ""
     with database.read() as connection:
-        if not _is_named(connection, kind, digest):
+        if not _is_named(connection, kind, digest, kind.kept):
             return ""  # removed meanwhile, by right
         study = _study_of(connection, kind, digest)
     return f"the file of {_article(kind.words)} of study {study} is {what}: {path}; {kind.remedy}"
@@ -105,8 +115,9 @@ def _article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def _is_named(connection: Connection, kind: Kind, digest: str) -> bool:
-    return connection.execute(select(kind.hashes).where(kind.hashes == digest)).first() is not None
+def _is_named(connection: Connection, kind: Kind, digest: str, which: ColumnElement[bool]) -> bool:
+    query = select(kind.hashes).where(kind.hashes == digest, which)
+    return connection.execute(query).first() is not None
 
 
 def _study_of(connection: Connection, kind: Kind, digest: str) -> str:
@@ -132,7 +143,7 @@ def unnamed(database: Database, kind: Kind, older_s: float = SETTLED_S) -> Itera
         names = kind.folder.names(shard, older_s, now)
         with database.read() as connection:
             first, last = f"{shard:02x}", f"{shard:02x}g"  # hexadecimal digits end at f
-            query = select(kind.hashes).where(kind.hashes.between(first, last))
+            query = select(kind.hashes).where(kind.hashes.between(first, last), kind.known)
             known = set(connection.execute(query).scalars()) if names else set()
         for name in names:
             if name not in known:
@@ -149,7 +160,7 @@ def sweep(database: Database, kind: Kind, older_s: float = SETTLED_S) -> int:
 
 def _remove(connection: Connection, kind: Kind, path: Path) -> bool:
     # in the writer, so that no row can appear meanwhile
-    if _is_named(connection, kind, path.stem):
+    if _is_named(connection, kind, path.stem, kind.known):
         return False
     path.unlink(missing_ok=True)
     return True

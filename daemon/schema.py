@@ -50,6 +50,9 @@ studies = Table(
     Column("last_instance_us", BigInteger, nullable=False),
     # instances came since the last assembly
     Column("unassembled", Boolean, nullable=False, server_default=false()),
+    # nights counted by retention since its last move
+    Column("days_at_rest", Integer, nullable=False, server_default="0"),
+    Column("purged_us", BigInteger, nullable=True),  # images were deleted last; None: never
 )
 Index("ix_studies_unassembled", studies.c.unassembled, studies.c.last_instance_us)
 Index("ix_studies_state", studies.c.state)
@@ -63,7 +66,8 @@ instances = Table(
     Column("sop_class_uid", String(64), nullable=False),
     Column("series_uid", String(64), nullable=False),
     Column("transfer_syntax_uid", String(64), nullable=False),
-    Column("instance_hash", String(64), nullable=False),  # names the file in the spool
+    Column("instance_hash", String(64), nullable=False, index=True),  # names the file in the spool
+    Column("file", String(8), nullable=False, server_default="kept"),  # lifecycle.FileState
     Column("patient_key", String(64), nullable=False),  # salted hash of the PatientID
     Column("size", BigInteger, nullable=False),  # bytes of the file
     Column("source_ae", String(16), nullable=False),
@@ -112,10 +116,10 @@ objects = Table(
     Column("sop_class_uid", String(64), nullable=False),
     Column("sop_instance_uid", String(64), nullable=False, unique=True),
     Column("series_instance_uid", String(64), nullable=False),
-    Column("file_hash", String(64), nullable=False),  # SHA-256 of the file, and its name
+    # SHA-256 of the file, and its name
+    Column("file_hash", String(64), nullable=False, index=True),
+    Column("file", String(8), nullable=False, server_default="kept"),  # lifecycle.FileState
     Column("size", BigInteger, nullable=False),
-    # its file was found missing or damaged before it was sent
-    Column("lost", Boolean, nullable=False, server_default=false()),
 )
 
 deliveries = Table(

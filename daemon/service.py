@@ -9,16 +9,18 @@ from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from daemon import certificates, clock, failpoints, jobs, reconcile, setup, status, systemd
+from daemon import audit, certificates, clock, failpoints, jobs, reconcile, setup, status, systemd
 from daemon.assemble import Assembler
+from daemon.audit_notes import Notes
 from daemon.child import START_S, Child, ChildOptions
 from daemon.config import Config, guard_open_door
 from daemon.database import Database
 from daemon.deliver import Deliverer, park_unknown, remote
-from daemon.errors import DaemonError, UnavailableError
+from daemon.errors import ConfigError, DaemonError, UnavailableError
 from daemon.http import HttpServer
 from daemon.pulse import Pulse
 from daemon.receive import Reception
+from daemon.retention import Retention
 from daemon.worker import Worker
 from dicom_io.acceptor import Acceptor
 from dicom_io.errors import DicomIOError
@@ -40,6 +42,8 @@ class Service:
         The configuration.
     now
         The wall clock.
+    child
+        How the analysing process is started; left out: as the configuration says.
 
     Raises
     ------
@@ -47,11 +51,23 @@ class Service:
         Something the service needs is not there; says what to do.
     """
 
-    def __init__(self, config: Config, now: clock.Clock = clock.now_us) -> None:
+    def __init__(
+        self,
+        config: Config,
+        now: clock.Clock = clock.now_us,
+        child: ChildOptions | None = None,
+    ) -> None:
         self.config = config
-        bundle = setup.load_bundle(config)
-        setup.guard_demonstration(config, bundle)
-        self._tls = tls = certificates.load(config, now())
+        self._trail = audit.open_trail(config, now)
+        self._notes = notes = Notes(self._trail.note if self._trail else audit.nowhere)
+        try:
+            bundle = setup.load_bundle(config)
+            setup.guard_demonstration(config, bundle)
+            self._tls = tls = certificates.load(config, now())
+        except ConfigError as error:
+            notes.misconfigured(str(error))
+            self._end_trail()
+            raise
         self._folders = setup.make_folders(config)
         self._lock = setup.lock_state(config)
         failpoints.reach("start.locked")
@@ -67,7 +83,8 @@ class Service:
         self._threads: list[threading.Thread] = []
         self._clock = now
         self._child = Child(
-            ChildOptions(
+            child
+            or ChildOptions(
                 bundle.path, config.model.device, int(config.model.memory_limit_gb * 2**30)
             ),
             self._on_life,
@@ -91,12 +108,21 @@ class Service:
                 self.database,
                 self._folders.objects,
                 now,
+                notes=notes,
             )
             for item in config.destinations
         }
         self._model_problem = "the model is still loading"
         self.model_failed = False
-        reception = Reception(config, self.database, self._folders.spool, now)
+        self._retention = Retention(
+            config.retention,
+            self.database,
+            self._folders.spool,
+            self._folders.objects,
+            now,
+            self._stopping,
+        )
+        reception = Reception(config, self.database, self._folders.spool, now, notes)
         self._acceptor = _acceptor(config, reception, tls.server if tls else None)
         self._http = HttpServer(self, config.http.host, config.http.port)
         self._calendar = BackgroundScheduler(timezone="UTC")
@@ -124,8 +150,12 @@ class Service:
         self._thread("worker", self._work)
         for name, deliverer in self._deliverers.items():
             self._thread(f"deliver-{name}", partial(deliverer.run, self._stopping))
-        self._calendar.add_job(self._nightly, "cron", hour=3, minute=17)
+        # a machine that was asleep then makes up for one night, however many it missed
+        self._calendar.add_job(
+            self.nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None
+        )
         self._calendar.start()
+        self._notes.activity(started=True)
         systemd.notify("READY=1")
         log.info(
             "ready",
@@ -159,7 +189,13 @@ class Service:
             self._calendar.shutdown(wait=False)
         self._http.stop()
         self.database.close()
+        self._notes.activity(started=False)
+        self._end_trail()
         self._lock.close()
+
+    def _end_trail(self) -> None:
+        if self._trail is not None:
+            self._trail.stop()
 
     def _thread(self, name: str, target: Callable[[Pulse], None]) -> None:
         pulse = self._pulses[name] = Pulse()
@@ -207,7 +243,8 @@ class Service:
                 return why
         return None
 
-    def _nightly(self) -> None:
+    def nightly(self) -> None:
+        """Do what the calendar asks for once a night."""
         free = self._folders.spool.free_bytes() // 2**30
         swept = {
             kind.words: reconcile.sweep(self.database, kind)
@@ -219,6 +256,7 @@ class Service:
         log.info("nightly check", extra={"action": "nightly", "free_gib": free, "swept": swept})
         if self._tls is not None:
             certificates.log_expiry(self._tls, self._clock())
+        self._retention.run()
 
     # Probed
 
@@ -245,6 +283,7 @@ class Service:
         values: dict[str, float] = {
             "axnode_disk_free_bytes": self._folders.spool.free_bytes(),
             "axnode_ready": float(not self.unready()),
+            "axnode_audit_lost_total": self._trail.lost if self._trail else 0,
         }
         if self._tls is not None:
             for setting, left in self._tls.expiry_s(self._clock()).items():

@@ -11,7 +11,7 @@ import itertools
 import mmap
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from daemon import failpoints
@@ -84,6 +84,11 @@ class Spool:
     def remove(self, digest: str) -> None:
         """Delete a file that no row names any more."""
         self.path(digest).unlink(missing_ok=True)
+
+    def sync(self, digests: Iterable[str]) -> None:
+        """Make the removal of files durable."""
+        for folder in sorted({self.path(digest).parent for digest in digests}):
+            _sync(folder)
 
     def free_bytes(self) -> int:
         """Return the free space of the file system."""

@@ -68,6 +68,15 @@ def refusals(connection: Connection, most: int = 20) -> list[dict[str, Any]]:
     return [{key: getattr(row, key) for key in keep} for row in rows]
 
 
+def purged(connection: Connection) -> dict[str, Any]:
+    """Return of how many studies images were deleted by retention, and when last."""
+    table = schema.studies
+    number, last_us = connection.execute(
+        select(func.count(table.c.purged_us), func.max(table.c.purged_us))
+    ).one()
+    return {"studies": number, "last_us": last_us}
+
+
 def studies(connection: Connection, state: str | None = None) -> list[dict[str, Any]]:
     """Return every study, latest first: the shape of ``axnode studies --json``."""
     table, members = schema.studies, schema.instances
@@ -83,6 +92,7 @@ def studies(connection: Connection, state: str | None = None) -> list[dict[str, 
             "instances": row.instances,
             "version": row.version,
             "last_instance_us": row.last_instance_us,
+            "purged_us": row.purged_us,
         }
         for row in connection.execute(query)
     ]

@@ -1,12 +1,13 @@
 """Rows of reception: what is recorded of an instance, and what a second one of its UID means."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from daemon import schema
 from daemon.events import move_study, record
-from daemon.lifecycle import StudyState
+from daemon.lifecycle import FileState, StudyState
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,26 @@ class Known:
     instance_id: int
     study_id: int
     instance_hash: str
+    kept: bool  # its file lies in the spool; retention may have deleted it
 
 
 def add_instance(connection: Connection, received: Received, now_us: int) -> Known | None:
-    """Record the instance, unless its UID is known already: then that one is returned."""
-    table = schema.instances
-    known = connection.execute(
-        select(table.c.id, table.c.study_id, table.c.instance_hash).where(
-            table.c.sop_instance_uid == received.sop_instance_uid
-        )
+    """Record the instance, unless its UID is known already: then that one is returned.
+
+    One whose file retention has deleted is kept again.
+    """
+    table, studies = schema.instances, schema.studies
+    row = connection.execute(
+        select(table, studies.c.study_uid)
+        .join(studies, studies.c.id == table.c.study_id)
+        .where(table.c.sop_instance_uid == received.sop_instance_uid)
     ).one_or_none()
-    if known is not None:
-        return Known(known.id, known.study_id, known.instance_hash)
+    if row is not None:
+        kept = row.file == FileState.KEPT
+        if not kept and _is_same(row, received):
+            _keep_again(connection, row, received, now_us)
+            return Known(row.id, row.study_id, received.instance_hash, kept=True)
+        return Known(row.id, row.study_id, row.instance_hash, kept)
     study_id = _touch_study(connection, received, now_us)
     connection.execute(
         insert(schema.instances).values(
@@ -63,8 +72,58 @@ def add_instance(connection: Connection, received: Received, now_us: int) -> Kno
     return None
 
 
+def _is_same(row: Row[Any], received: Received) -> bool:
+    """Tell whether an instance is the one of a row, whose file is not there to be compared.
+
+    It may come in another transfer syntax than at first: an archive sends what it has made of it.
+    But a file that is doomed still has its name from the row, by which it will be deleted.
+    """
+    if row.instance_hash == received.instance_hash:
+        return True
+    keys = ("study_uid", "series_uid", "sop_class_uid", "patient_key")
+    alike = all(getattr(row, key) == getattr(received, key) for key in keys)
+    return alike and row.file == FileState.GONE
+
+
+def _keep_again(connection: Connection, row: Row[Any], received: Received, now_us: int) -> None:
+    """Take the file of an instance that retention had deleted.
+
+    A study that waits for it is looked at again; one at rest stays there, for nothing is new.
+    """
+    table, studies = schema.instances, schema.studies
+    connection.execute(
+        update(table)
+        .where(table.c.id == row.id)
+        .values(
+            file=FileState.KEPT,
+            instance_hash=received.instance_hash,
+            transfer_syntax_uid=received.transfer_syntax_uid,
+            size=received.size,
+        )
+    )
+    same = row.instance_hash == received.instance_hash
+    words = "the same bytes" if same else "other bytes, which nothing was left to compare with"
+    record(
+        connection,
+        now_us,
+        "instance",
+        row.id,
+        "kept_again",
+        study_id=row.study_id,
+        detail=f"{received.source_ae} sent it again after its file was deleted: {words}",
+    )
+    state = connection.execute(select(studies.c.state).where(studies.c.id == row.study_id)).scalar()
+    if state in (StudyState.PARKED, StudyState.RECEIVING):
+        _touch_study(connection, received, now_us)
+    else:
+        connection.execute(
+            update(studies).where(studies.c.id == row.study_id).values(days_at_rest=0)
+        )
+
+
 def add_conflict(connection: Connection, known: Known, source_ae: str, now_us: int) -> None:
     """Record that other content came under a known SOP Instance UID (hazards: row 20)."""
+    fate = "the first was kept" if known.kept else "the first was deleted, so nothing was compared"
     record(
         connection,
         now_us,
@@ -72,7 +131,7 @@ def add_conflict(connection: Connection, known: Known, source_ae: str, now_us: i
         known.instance_id,
         "conflict",
         study_id=known.study_id,
-        detail=f"{source_ae} sent other content under a known SOP Instance UID; the first was kept",
+        detail=f"{source_ae} sent other content under a known SOP Instance UID; {fate}",
     )
 
 
@@ -100,7 +159,9 @@ def is_result(connection: Connection, sop_instance_uid: str) -> bool:
 def is_spooled(connection: Connection, instance_hash: str) -> bool:
     """Tell whether an instance rests on the file of this hash."""
     table = schema.instances
-    found = select(table.c.id).where(table.c.instance_hash == instance_hash)
+    found = select(table.c.id).where(
+        table.c.instance_hash == instance_hash, table.c.file == FileState.KEPT
+    )
     return connection.execute(found).first() is not None
 
 

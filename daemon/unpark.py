@@ -9,7 +9,7 @@ from daemon import schema
 from daemon.deliver import settle_study
 from daemon.errors import InputError
 from daemon.events import move_analysis, move_delivery, move_study
-from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
+from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
 
 _BY_HAND = "retried by hand"
 _RETRIED = (StudyState.PARKED, StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
@@ -43,7 +43,7 @@ def retry(
         move_study(connection, study.id, StudyState.QUEUED, _BY_HAND, now_us)
         done.insert(0, "the analysis is queued again")
     elif done:
-        if any(row.lost for row in waiting):
+        if any(row.file == FileState.LOST for row in waiting):
             _assemble_again(connection, study.id)
         move_study(connection, study.id, StudyState.DELIVERING, _BY_HAND, now_us)
         settle_study(connection, study.id, now_us)
@@ -78,12 +78,13 @@ def _waiting(connection: Connection, study_id: int) -> Sequence[Any]:
     """Return the deliveries that a person may want to try again."""
     table = schema.deliveries
     return connection.execute(
-        select(table.c.id, table.c.destination, schema.objects.c.lost)
+        select(table.c.id, table.c.destination, schema.objects.c.file)
         .join(schema.objects, schema.objects.c.id == table.c.object_id)
         .join(schema.analyses, schema.analyses.c.id == schema.objects.c.analysis_id)
         .where(
             schema.analyses.c.study_id == study_id,
             table.c.state.in_((DeliveryState.PARKED, DeliveryState.REPLACED)),
+            schema.objects.c.file.in_((FileState.KEPT, FileState.LOST)),
         )
     ).all()
 
@@ -91,9 +92,10 @@ def _waiting(connection: Connection, study_id: int) -> Sequence[Any]:
 def _retry_deliveries(
     connection: Connection, rows: Sequence[Any], destinations: Collection[str], now_us: int
 ) -> list[str]:
-    known = [row.id for row in rows if row.destination in destinations and not row.lost]
-    lost = [row.id for row in rows if row.lost]
-    gone = [row.id for row in rows if row.destination not in destinations and not row.lost]
+    lost = [row.id for row in rows if row.file == FileState.LOST]
+    whole = [row for row in rows if row.file != FileState.LOST]
+    known = [row.id for row in whole if row.destination in destinations]
+    gone = [row.id for row in whole if row.destination not in destinations]
     values = {"due_us": now_us, "attempts": 0}
     for row_id in known:
         move_delivery(connection, row_id, DeliveryState.PENDING, _BY_HAND, now_us, **values)

@@ -194,7 +194,7 @@ class Association:
             self._conversation.give_up()
         if cut.abort_reason is not None:
             self._abort(cut.abort_reason, "")
-        self._handler.association_failed(self._address, str(cut))
+        self._handler.association_failed(self._address, str(cut), abuse=cut.abuse)
 
     def _confess(self) -> None:
         try:

@@ -28,7 +28,7 @@ from dicom_io.syntaxes import (
     STORAGE_COMMITMENT,
     VERIFICATION,
 )
-from dicom_io.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_io.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_uid
 
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"  # PS3.7 A.2.1
 MAX_CONTEXTS: Final = 128  # identifiers are the odd numbers below 256 (PS3.8 9.3.2.2)
@@ -177,6 +177,12 @@ def _printable(text: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text or "")).strip()
 
 
+def _uid(text: object) -> str:
+    """Return a UID; what is none may be anything, a name too, and is not written down."""
+    found = str(text or "").strip()
+    return found if is_uid(found) else "something that is no UID"
+
+
 class Negotiator:
     """Answers proposals by what the node accepts: SOP class to transfer syntaxes."""
 
@@ -274,7 +280,7 @@ def _accepted(context: PresentationContext) -> Context:
 
 def _rejected(asked: PresentationContext, got: PresentationContext) -> RejectedContext:
     return RejectedContext(
-        abstract_syntax=_printable(asked.abstract_syntax),
-        transfer_syntaxes=tuple(_printable(uid) for uid in asked.transfer_syntax),
+        abstract_syntax=_uid(asked.abstract_syntax),
+        transfer_syntaxes=tuple(_uid(uid) for uid in asked.transfer_syntax),
         reason=_REASONS.get(got.result, f"refused: {got.result}"),
     )

@@ -40,6 +40,11 @@ class Cut(Exception):
         super().__init__(message)
         self.abort_reason = abort_reason
 
+    @property
+    def abuse(self) -> bool:
+        """Whether the peer broke the protocol; a lost line or a time-out is not that."""
+        return self.abort_reason not in (None, NOT_SPECIFIED)
+
 
 class Stopping(Exception):
     """The node is stopping and no message is under way."""

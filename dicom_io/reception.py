@@ -79,8 +79,11 @@ class Handler(Protocol):
     ) -> None:
         """Take note of a presentation context that was not accepted."""
 
-    def association_failed(self, address: str, reason: str) -> None:
-        """Take note of an association that was cut: bad PDU, time-out, abort, lost connection."""
+    def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
+        """Take note of an association that was cut: bad PDU, time-out, abort, lost connection.
+
+        `abuse`: the peer broke the protocol.
+        """
 
     def event_report(
         self, peer: Peer, event_type_id: int, dataset: bytes, transfer_syntax_uid: str

@@ -86,7 +86,7 @@ class RecordingHandler:
         """Remember it."""
         self.rejected.append((abstract_syntax, transfer_syntaxes, reason))
 
-    def association_failed(self, address: str, reason: str) -> None:
+    def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
         """Remember it."""
         self.failures.append((address, reason))
 

@@ -55,6 +55,8 @@ class Node:
     `stop()` and `start()` inside the block restart it on the same ports and state.
     """
 
+    command: tuple[str, ...] = ("daemon.cli", "serve")  # module and its arguments
+
     def __init__(
         self,
         folder: Path,
@@ -116,7 +118,7 @@ class Node:
         """Start the process, with more in its environment, and wait for nothing."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "daemon.cli", "serve", "--config", str(self.config_file)],
+                [sys.executable, "-m", *self.command, "--config", str(self.config_file)],
                 stderr=log,
                 env={**os.environ, **environ},
             )

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,12 @@ def rows(config: "Config") -> Iterator["Database"]:
         yield database
     finally:
         database.close()
+
+
+def local(at_us: int) -> str:
+    """Return a time of the rows in this machine's zone."""
+    at = datetime.fromtimestamp(at_us / 1e6, tz=UTC).astimezone()
+    return f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def read_config(arguments: argparse.Namespace) -> "Config":

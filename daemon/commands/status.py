@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from daemon.commands.common import add_config, read_config, rows
+from daemon.commands.common import add_config, local, read_config, rows
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
                 connection, [destination.name for destination in config.destinations]
             ),
             "refused": status.refusals(connection),
+            "purged": status.purged(connection),
         }
     print(json.dumps(report, indent=2) if arguments.json else _text(report))
     return 1 if report["studies"]["parked"] else 0
@@ -45,6 +46,9 @@ def _text(report: dict[str, Any]) -> str:
             lines.append(f"  {'':14} last failure: {item['last_failure']}")
     if not report["destinations"]:
         lines.append("  none is configured: results stay on this node")
+    if report["purged"]["studies"]:
+        at = local(report["purged"]["last_us"])
+        lines.append(f"images deleted   {report['purged']['studies']} studies, last on {at}")
     if report["refused"]:
         lines.append("refused lately")
     for item in report["refused"]:

@@ -2,9 +2,8 @@
 
 import argparse
 import json
-from datetime import UTC, datetime
 
-from daemon.commands.common import add_config, read_config, rows
+from daemon.commands.common import add_config, local, read_config, rows
 from daemon.lifecycle import StudyState
 
 
@@ -26,11 +25,12 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(found, indent=2))
         return 0
     for study in found:
-        at = datetime.fromtimestamp(study["last_instance_us"] / 1e6, tz=UTC).astimezone()
         print(
-            f"{at:%Y-%m-%d %H:%M:%S}  {study['state']:14} v{study['version']} "
+            f"{local(study['last_instance_us'])}  {study['state']:14} v{study['version']} "
             f"{study['instances']:4} instances  {study['study_uid']}"
         )
         if study["reason"]:
             print(f"{'':21}{study['reason']}")
+        if study["purged_us"]:
+            print(f"{'':21}images deleted on {local(study['purged_us'])}")
     return 0

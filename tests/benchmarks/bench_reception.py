@@ -87,7 +87,7 @@ class Node:
     ) -> None:
         """Ignore."""
 
-    def association_failed(self, address: str, reason: str) -> None:
+    def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
         """Say so: a benchmark with failures measures something else."""
         print("association failed:", reason)
 

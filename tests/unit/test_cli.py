@@ -205,6 +205,28 @@ def test_a_service_that_cannot_start_says_why(
     assert words in lines[0]
 
 
+def test_what_the_service_writes_is_for_its_user_only(tmp_path: Path) -> None:
+    """Whatever the umask of who starts it; this one ends once its state is made."""
+    (tmp_path / "axnode.toml").write_text("")
+    state = tmp_path / "new" / "state"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = subprocess.run(
+            [sys.executable, "-m", "daemon.cli", "serve", "--config", tmp_path / "axnode.toml"],
+            env={
+                **os.environ,
+                "AXNODE_HTTP_PORT": str(taken.getsockname()[1]),
+                "AXNODE_NODE_PORT": "0",
+                "AXNODE_NODE_STATE_DIR": str(state),
+            },
+            umask=0o022,
+            check=False,
+        )
+    assert done.returncode == 4
+    made = [tmp_path / "new", state, *state.rglob("*")]
+    assert {"axnode.sqlite", "lock", "spool", "objects", "scratch"} <= {path.name for path in made}
+    assert [path for path in made if path.stat().st_mode & 0o077] == []
+
+
 SMALL = builders.tissue(1, 16, 16)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from daemon import schema, unpark
+from daemon.audit_messages import Event, Transfer
+from daemon.audit_notes import Notes
 from daemon.clock import seconds
 from daemon.config import Destination
 from daemon.deliver import Deliverer, Due, batch, park_unknown, remote
@@ -37,13 +39,17 @@ class Outbox:
     def __init__(self, rows: Rows, objects: Spool) -> None:
         self.rows = rows
         self.objects = objects
+        self.noted: list[Event] = []  # for the audit trail
 
     def deliverer(
         self, send: FakeSend, name: str = "pacs", policy: RetryPolicy | None = None
     ) -> Deliverer:
         """Return the thread's work for one destination, not started."""
         peer = remote(PACS.model_copy(update={"name": name}), "AXNODE")
-        return Deliverer(peer, self.rows.database, self.objects, self.rows.clock, policy, send)
+        notes = Notes(self.noted.append)
+        return Deliverer(
+            peer, self.rows.database, self.objects, self.rows.clock, policy, send, notes
+        )
 
 
 @pytest.fixture
@@ -335,7 +341,7 @@ def test_what_is_not_what_was_built_is_never_sent(
     parked, delivered = outbox.rows.all(schema.deliveries)
     assert (parked.state, delivered.state) == ("parked", "delivered")
     assert parked.detail == f"not sent: its stored file is {what}; axnode retry makes a new version"
-    assert [row.lost for row in outbox.rows.all(schema.objects)] == [True, False]
+    assert [row.file for row in outbox.rows.all(schema.objects)] == ["lost", "kept"]
     assert outbox.rows.study().state == "parked"
 
 
@@ -369,3 +375,23 @@ def test_a_disk_that_does_not_answer_for_one_object_holds_up_no_other(outbox: Ou
     assert send.sent == [b"object 1 of 1.2.3"]
     assert outbox.rows.states(schema.deliveries) == ["pending", "delivered"]
     assert "cannot be read" in outbox.rows.all(schema.deliveries)[0].detail
+
+
+def test_what_arrived_and_what_was_refused_is_noted_and_no_try(outbox: Outbox) -> None:
+    built = outbox.rows.delivering(outbox.objects, count=3)
+    outcomes = [(Outcome.TRANSIENT, 0xA700), (Outcome.WARNING, 0xB000), (Outcome.PERMANENT, 0xA900)]
+    outbox.deliverer(FakeSend(outcomes)).deliver_due()
+    arrived, refused = outbox.noted
+    assert isinstance(arrived, Transfer)
+    assert isinstance(refused, Transfer)
+    assert arrived == Transfer(
+        sent=True,
+        peer_ae="PACS",
+        peer_address="127.0.0.1",
+        study_uid=STUDY,
+        patient_key="p",
+        sop_class_uid=built[1].sop_class_uid,
+        sop_instance_uid=built[1].sop_instance_uid,
+    )
+    assert (refused.outcome, refused.words) == ("8", "answered permanent")
+    assert refused.sop_instance_uid == built[2].sop_instance_uid

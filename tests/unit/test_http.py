@@ -1,15 +1,18 @@
 """Probes and metrics, over real sockets, of a service that is as healthy as the test says."""
 
 import contextlib
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 
 import pytest
 
 from daemon.errors import UnavailableError
 from daemon.http import HttpServer
+from daemon.http_guard import LIFE_S, MOST_BODY_BYTES, MOST_CONNECTIONS
 
 
 @dataclass
@@ -33,9 +36,9 @@ class FakeService:
 
 
 @contextlib.contextmanager
-def served(service: FakeService, host: str = "127.0.0.1") -> Iterator[str]:
+def served(service: FakeService, host: str = "127.0.0.1", life_s: float = LIFE_S) -> Iterator[str]:
     """Serve on a free port; yield the root's URL."""
-    server = HttpServer(service, host, 0)
+    server = HttpServer(service, host, 0, life_s)
     server.start()
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
@@ -85,3 +88,91 @@ def test_a_taken_port_is_named(host: str) -> None:
         port = int(root.rpartition(":")[2])
         with pytest.raises(UnavailableError, match=f"http: cannot listen on {host}:{port}"):
             HttpServer(FakeService(), host, port)
+
+
+def connected(root: str) -> socket.socket:
+    """Open a connection to a server."""
+    return socket.create_connection(("127.0.0.1", int(root.rpartition(":")[2])), timeout=20)
+
+
+def all_of(sock: socket.socket) -> bytes:
+    """Return what a server sends until it hangs up."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while piece := sock.recv(65536):
+            data += piece
+    return data
+
+
+HUGE = [
+    pytest.param(f"Content-Length: {1 << 40}", id="huge"),
+    pytest.param(f"Content-Length: {MOST_BODY_BYTES + 1}", id="over the cap"),
+    pytest.param("Transfer-Encoding: chunked", id="in chunks"),
+    pytest.param("Content-Encoding: gzip\r\nContent-Length: 20", id="packed"),
+]
+
+
+@pytest.mark.parametrize("head", HUGE)
+@pytest.mark.parametrize("verb", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/livez", "/nowhere"])
+def test_a_body_is_refused_before_it_comes(head: str, verb: str, path: str) -> None:
+    """Hazards, row 24: 413 on the head alone, and no invitation to send (100 Continue)."""
+    with served(FakeService()) as root, connected(root) as sock:
+        sock.sendall(
+            f"{verb} {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n{head}\r\n\r\n".encode()
+        )
+        answer = all_of(sock)
+        assert get(f"{root}/livez") == (200, "ok\n")
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_body_under_way_ends_the_connection() -> None:
+    with served(FakeService()) as root, connected(root) as sock:
+        sock.sendall(b"POST /livez HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 64 << 20:
+                sock.sendall(b"10000\r\n" + bytes(65536) + b"\r\n")
+                sent += 65536
+        assert sent < 64 << 20
+        assert get(f"{root}/livez") == (200, "ok\n")
+
+
+def test_a_small_body_is_no_matter() -> None:
+    with served(FakeService()) as root, connected(root) as sock:
+        sock.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n")
+        sock.sendall(b"Connection: close\r\n\r\nhi")
+        assert all_of(sock).startswith(b"HTTP/1.1 200 ")
+
+
+def test_silent_connections_keep_no_probe_out() -> None:
+    """Ten times as many as are kept: the oldest make room, and none needs to end first."""
+    with contextlib.ExitStack() as stack:
+        root = stack.enter_context(served(FakeService(), life_s=3600))
+        idle = [stack.enter_context(connected(root)) for _ in range(10 * MOST_CONNECTIONS)]
+        for sock in idle[:100]:
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(b"GET /livez HTTP/1.1\r\nX-")  # and never a whole head
+        assert get(f"{root}/livez") == (200, "ok\n")
+        assert all_of(idle[0]) == b""  # the oldest has gone
+        idle[-1].settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            idle[-1].recv(1)  # the newest has not
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /livez HTTP/1.1\r\n", b"GET /livez HTTP/1.1\r\n\r\n"])
+def test_a_connection_has_an_end(said: bytes) -> None:
+    with served(FakeService(), life_s=0.3) as root, connected(root) as sock:
+        sock.sendall(said)
+        all_of(sock)  # within the socket's own patience
+
+
+def test_a_connection_serves_several_requests() -> None:
+    with served(FakeService()) as root:
+        kept = HTTPConnection(root.removeprefix("http://"), timeout=20)
+        for _ in range(3):
+            kept.request("GET", "/livez")
+            with kept.getresponse() as answer:
+                assert (answer.status, answer.read(), answer.will_close) == (200, b"ok\n", False)
+        kept.close()

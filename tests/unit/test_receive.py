@@ -9,8 +9,11 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from sqlalchemy import update
 
 from daemon import schema
+from daemon.audit_messages import Alert, Event, Transfer
+from daemon.audit_notes import Notes
 from daemon.config import Config
 from daemon.database import Database
 from daemon.receive import Reception
@@ -34,7 +37,9 @@ class Site:
         self.clock = FakeClock()
         self.spool = Spool(folder / "spool")
         self.rows = Rows(database)
-        self.reception = Reception(self.config, database, self.spool, self.clock)
+        self.noted: list[Event] = []  # for the audit trail
+        notes = Notes(self.noted.append)
+        self.reception = Reception(self.config, database, self.spool, self.clock, notes)
 
     def push(
         self,
@@ -394,10 +399,135 @@ def test_a_rejected_context_is_recorded_in_words(site: Site) -> None:
 
 
 def test_a_broken_association_is_recorded(site: Site) -> None:
-    site.reception.association_failed("10.0.0.8", "silence for 30 s")
+    site.reception.association_failed("10.0.0.8", "silence for 30 s", abuse=False)
     (refusal,) = site.rows.all(schema.refusals)
     assert (refusal.address, refusal.reason) == ("10.0.0.8", "silence for 30 s")
 
 
 def test_an_unasked_event_report_is_answered_with_a_failure(site: Site) -> None:
     assert site.reception.event_report(PEER, 1, b"", ExplicitVRLittleEndian) == 0x0110
+
+
+# After retention has deleted a file
+
+
+def doom(site: Site, state: str = "doomed") -> None:
+    """Give up the files of every instance, as retention does."""
+    site.rows.database.write(lambda c: c.execute(update(schema.instances).values(file=state)))
+
+
+def purge(site: Site) -> None:
+    """Delete the files of every instance, as retention does."""
+    doom(site, "gone")
+    for path in site.files:
+        path.unlink()
+
+
+def test_a_deleted_image_that_comes_again_lies_in_the_spool_again(site: Site) -> None:
+    site.push(image())
+    before = site.files
+    purge(site)
+    assert site.push(image()) == 0x0000
+    assert site.files == before
+    assert [row.file for row in site.rows.all(schema.instances)] == ["kept"]
+    assert site.rows.story("instance") == ["kept_again"]
+
+
+def test_a_deleted_image_may_come_again_in_another_syntax(site: Site) -> None:
+    """From an archive, for one: otherwise no study could be sent again whole."""
+    site.push(image())
+    (first,) = site.rows.all(schema.instances)
+    purge(site)
+    assert site.push(image(), syntax=ImplicitVRLittleEndian) == 0x0000
+    (second,) = site.rows.all(schema.instances)
+    assert site.files == [site.spool.path(second.instance_hash)]
+    assert second.instance_hash != first.instance_hash
+    assert (second.file, second.transfer_syntax_uid) == ("kept", ImplicitVRLittleEndian)
+    assert second.size == site.files[0].stat().st_size
+    (event,) = [row for row in site.rows.all(schema.events) if row.entity == "instance"]
+    assert "other bytes" in event.detail
+
+
+@pytest.mark.parametrize("changes", [{"patient_id": "AX-2"}, {"series": 2}, {"study": "1.2.4"}])
+def test_another_image_under_a_deleted_ones_uid_is_a_conflict(
+    site: Site, changes: dict[str, Any]
+) -> None:
+    site.push(image())
+    purge(site)
+    assert site.push(image(**changes)) == 0x0111
+    assert site.files == []
+    (event,) = [row for row in site.rows.all(schema.events) if row.entity == "instance"]
+    assert event.action == "conflict"
+    assert "the first was deleted, so nothing was compared" in event.detail
+
+
+def test_a_doomed_file_keeps_its_name_until_it_is_deleted(site: Site) -> None:
+    """Else it would lie there for ever."""
+    site.push(image())
+    before = site.files
+    doom(site)
+    assert site.push(image(), syntax=ImplicitVRLittleEndian) == 0x0111
+    assert site.files == before
+    assert site.push(image()) == 0x0000
+    assert [row.file for row in site.rows.all(schema.instances)] == ["kept"]
+
+
+# The audit trail
+
+
+def transfers(site: Site) -> list[tuple[str, str, str]]:
+    """Return action, outcome and instance of what was noted as transferred."""
+    return [
+        (item.action, item.outcome, item.sop_instance_uid)
+        for item in site.noted
+        if isinstance(item, Transfer)
+    ]
+
+
+def alerts(site: Site) -> list[tuple[str, str, str]]:
+    """Return kind, title and address of the alerts that were noted."""
+    return [
+        (item.kind.meaning, item.peer_ae, item.peer_address)
+        for item in site.noted
+        if isinstance(item, Alert)
+    ]
+
+
+def test_what_came_is_noted_with_its_sender_and_no_name(site: Site) -> None:
+    site.push(image(patient_id="AX-1"))
+    (event,) = site.noted
+    assert isinstance(event, Transfer)
+    assert (event.peer_ae, event.peer_address, event.sent) == ("US1", "10.0.0.5", False)
+    assert (event.study_uid, event.sop_class_uid) == ("1.2.3", US)
+    assert event.patient_key == site.rows.all(schema.instances)[0].patient_key
+    assert "AX-1" not in str(event)
+
+
+def test_a_known_image_is_noted_as_known_and_a_conflict_alerts(site: Site) -> None:
+    site.push(image())
+    site.push(image())
+    site.push(image(), syntax=ImplicitVRLittleEndian)
+    assert alerts(site) == []
+    site.push(image(number=7))
+    uid = "1.2.3.1"
+    assert transfers(site) == [("C", "0", uid), ("R", "0", uid), ("R", "0", uid), ("R", "4", uid)]
+    assert alerts(site) == [("Use of Restricted Function", "US1", "10.0.0.5")]
+
+
+def test_a_stranger_alerts_and_a_full_disk_does_not(tmp_path: Path, database: Database) -> None:
+    full = Site(tmp_path / "full", database, node={"disk_floor_gb": 1e9})
+    assert full.reception.associate(PEER) is not None
+    assert full.noted == []
+    site = Site(tmp_path, database, sources=[{"ae_title": "US2"}])
+    for peer in (PEER, Peer("10.0.0.9", "US2", "OTHER", "")):
+        assert site.reception.associate(peer) is not None
+    assert alerts(site) == [
+        ("Node Authentication", "US1", "10.0.0.5"),
+        ("Node Authentication", "US2", "10.0.0.9"),
+    ]
+
+
+def test_only_a_broken_protocol_alerts(site: Site) -> None:
+    site.reception.association_failed("10.0.0.8", "silence for 30 s", abuse=False)
+    site.reception.association_failed("10.0.0.8", "a PDU of an unknown type", abuse=True)
+    assert alerts(site) == [("Use of Restricted Function", "", "10.0.0.8")]

@@ -101,6 +101,21 @@ def test_old_files_that_no_row_names_are_swept_and_no_others(state: State) -> No
     assert state.sweep(state.images) == 0
 
 
+def test_what_retention_deleted_is_missed_by_nobody(state: State) -> None:
+    """And what it is about to delete is left to it, for its rows must know."""
+    gone, doomed = (builders.spooled(state.spool, Picture(f"1.2.3.{n}")) for n in (1, 2))
+    for number, digest in enumerate((gone, doomed), 1):
+        state.rows.receive(f"1.2.3.{number}", digest=digest)
+        age(state.spool.path(digest))
+    state.set(schema.instances, file="doomed")
+    assert (state.harmed(state.images), state.sweep(state.images)) == ([], 0)
+    state.set(schema.instances, file="gone")
+    state.spool.path(doomed).unlink()
+    assert state.harmed(state.images) == []
+    assert state.sweep(state.images) == 1  # a power cut had brought one back
+    assert not state.spool.path(gone).exists()
+
+
 def test_a_row_that_comes_while_it_sweeps_keeps_its_file(state: State) -> None:
     """A modality sends again what was received a day ago and never acknowledged."""
     digest = builders.spooled(state.spool, Picture())

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from daemon import schema
 from daemon.lifecycle import StudyState
-from daemon.store import add_conflict, add_refusal, is_result
+from daemon.store import add_conflict, add_refusal, is_result, is_spooled
 from tests import builders
 from tests.builders import Rows
 
@@ -99,3 +100,14 @@ def test_own_results_are_known(rows: Rows) -> None:
     with rows.database.read() as connection:
         assert is_result(connection, built[0].sop_instance_uid)
         assert not is_result(connection, "1.2.3.1")
+
+
+def test_nothing_rests_on_a_file_that_is_given_up(rows: Rows) -> None:
+    rows.receive("1.1")
+    digest = rows.all(schema.instances)[0].instance_hash
+    for state, rests in (("kept", True), ("doomed", False), ("gone", False)):
+        rows.database.write(
+            lambda c, state=state: c.execute(update(schema.instances).values(file=state))
+        )
+        with rows.database.read() as connection:
+            assert is_spooled(connection, digest) is rests

@@ -1,4 +1,4 @@
-"""who holds a job, and which objects' bytes are lost."""
+"""who holds a job."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,12 +12,8 @@ def upgrade() -> None:
     op.add_column(
         "analyses", sa.Column("holder", sa.String(length=128), server_default="", nullable=False)
     )
-    op.add_column(
-        "objects", sa.Column("lost", sa.Boolean(), server_default=sa.false(), nullable=False)
-    )
 
 
 def downgrade() -> None:
     """Undo."""
-    op.drop_column("objects", "lost")
     op.drop_column("analyses", "holder")

@@ -1,0 +1,260 @@
+"""Audit messages of PS3.15 A.5: events of the node as XML, by the schema of A.5.1.
+
+The patient stands in them as the node's own salted hash of the PatientID, never as a name.
+"""
+
+import os
+import socket
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Final, NamedTuple, TypeAlias
+from xml.etree.ElementTree import Element, SubElement, tostring
+
+
+class Code(NamedTuple):
+    """A coded value (A.5.1: CodedValueType)."""
+
+    value: str
+    meaning: str
+    scheme: str = "DCM"
+
+
+APPLICATION_ACTIVITY: Final = Code("110100", "Application Activity")  # PS3.16 CID 400
+INSTANCES_TRANSFERRED: Final = Code("110104", "DICOM Instances Transferred")
+SECURITY_ALERT: Final = Code("110113", "Security Alert")
+APPLICATION_START: Final = Code("110120", "Application Start")  # CID 401
+APPLICATION_STOP: Final = Code("110121", "Application Stop")
+NODE_AUTHENTICATION: Final = Code("110126", "Node Authentication")  # CID 403
+SOFTWARE_CONFIGURATION: Final = Code("110131", "Software Configuration")
+RESTRICTED_FUNCTION: Final = Code("110132", "Use of Restricted Function")
+_APPLICATION: Final = Code("110150", "Application")  # CID 402
+_DESTINATION: Final = Code("110152", "Destination Role ID")
+_SOURCE: Final = Code("110153", "Source Role ID")
+_STUDY: Final = Code("110180", "Study Instance UID")  # CID 404
+_NODE: Final = Code("110182", "Node ID")
+_PATIENT: Final = Code("2", "Patient Number: salted SHA-256 of the PatientID", "RFC-3881")
+
+SUCCESS: Final = "0"  # EventOutcomeIndicator
+MINOR_FAILURE: Final = "4"
+SERIOUS_FAILURE: Final = "8"
+CREATED: Final = "C"  # EventActionCode of a transfer: the receiver had no copy
+KNOWN: Final = "R"  # the receiver had it, and keeps what it had
+
+
+@dataclass(frozen=True)
+class Activity:
+    """The service starts or stops (A.5.3.1)."""
+
+    started: bool
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """An instance went from one application entity to another, or should have (A.5.3.7)."""
+
+    sent: bool  # by this node; otherwise to it
+    peer_ae: str
+    peer_address: str  # IP address or host name
+    study_uid: str
+    patient_key: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    action: str = CREATED
+    outcome: str = SUCCESS
+    words: str = ""  # EventOutcomeDescription
+
+
+@dataclass(frozen=True)
+class Alert:
+    """Something that guards the node has refused or found (A.5.3.11)."""
+
+    kind: Code
+    words: str
+    peer_ae: str = ""
+    peer_address: str = ""  # "": this node itself
+
+
+Event: TypeAlias = Activity | Transfer | Alert
+
+
+class Noted(NamedTuple):
+    """An event and when it happened, UTC microseconds."""
+
+    at_us: int
+    event: Event
+
+
+def messages(batch: Sequence[Noted], ae_title: str) -> Iterator[str]:
+    """Put a batch into messages: one for the like of each other, at the time of the last.
+
+    Transfers of one study between the same two become one, as do alerts that say the same.
+    """
+    alike: dict[Event, list[Noted]] = defaultdict(list)
+    for noted in batch:
+        alike[_without_instance(noted.event)].append(noted)
+    for key, group in alike.items():
+        yield _line(key, group, ae_title)
+
+
+def _without_instance(event: Event) -> Event:
+    if isinstance(event, Transfer):
+        return replace(event, sop_class_uid="", sop_instance_uid="")
+    return event
+
+
+def _line(event: Event, group: Sequence[Noted], ae_title: str) -> str:
+    root = Element("AuditMessage")
+    at_us = group[-1].at_us
+    if isinstance(event, Activity):
+        _activity(root, event, at_us, ae_title)
+    elif isinstance(event, Alert):
+        _alert(root, event, at_us, ae_title, len(group))
+    else:
+        transfers = [item.event for item in group if isinstance(item.event, Transfer)]
+        _transfer(root, event, at_us, ae_title, transfers)
+    return tostring(root, encoding="unicode")
+
+
+def _activity(root: Element, event: Activity, at_us: int, ae_title: str) -> None:
+    kind = APPLICATION_START if event.started else APPLICATION_STOP
+    _event(root, APPLICATION_ACTIVITY, kind, "E", at_us, SUCCESS)
+    _ourselves(root, ae_title, _APPLICATION, requestor=False)
+    _audit_source(root, ae_title)
+
+
+def _transfer(
+    root: Element, event: Transfer, at_us: int, ae_title: str, transfers: Sequence[Transfer]
+) -> None:
+    _event(root, INSTANCES_TRANSFERRED, None, event.action, at_us, event.outcome, event.words)
+    if event.sent:
+        _ourselves(root, ae_title, _SOURCE, requestor=True)
+        _peer(root, event.peer_ae, event.peer_address, _DESTINATION, requestor=False)
+    else:
+        _peer(root, event.peer_ae, event.peer_address, _SOURCE, requestor=True)
+        _ourselves(root, ae_title, _DESTINATION, requestor=False)
+    _audit_source(root, ae_title)
+    study = _subject(root, event.study_uid, "2", "3", _STUDY, "study")  # system object, report
+    by_class: dict[str, list[str]] = defaultdict(list)
+    for transfer in transfers:
+        by_class[transfer.sop_class_uid].append(transfer.sop_instance_uid)
+    description = SubElement(study, "ParticipantObjectDescription")
+    for sop_class, instances in by_class.items():
+        element = SubElement(
+            description,
+            "SOPClass",
+            {"UID": _plain(sop_class), "NumberOfInstances": str(len(instances))},
+        )
+        for uid in instances:
+            SubElement(element, "Instance", {"UID": _plain(uid)})
+    _subject(root, event.patient_key, "1", "1", _PATIENT, "withheld")  # person, patient
+
+
+def _alert(root: Element, event: Alert, at_us: int, ae_title: str, times: int) -> None:
+    words = event.words if times == 1 else f"{event.words} ({times} times)"
+    _event(root, SECURITY_ALERT, event.kind, "E", at_us, MINOR_FAILURE, words)
+    _ourselves(root, ae_title, _APPLICATION, requestor=False)
+    if event.peer_address:
+        _peer(root, event.peer_ae or "unknown", event.peer_address, None, requestor=True)
+    _audit_source(root, ae_title)
+    subject = event.peer_address or socket.gethostname()
+    node = _subject(root, subject, "2", "13", _NODE, "node")  # system object, security resource
+    value = b64encode(_plain(words).encode()).decode()
+    SubElement(node, "ParticipantObjectDetail", {"type": "Alert Description", "value": value})
+
+
+def _event(
+    root: Element,
+    event_id: Code,
+    kind: Code | None,
+    action: str,
+    at_us: int,
+    outcome: str,
+    words: str = "",
+) -> None:
+    at = datetime.fromtimestamp(at_us / 1e6, tz=UTC).isoformat(timespec="milliseconds")
+    element = SubElement(
+        root,
+        "EventIdentification",
+        {"EventActionCode": action, "EventDateTime": at, "EventOutcomeIndicator": outcome},
+    )
+    _coded(element, "EventID", event_id)
+    if kind is not None:
+        _coded(element, "EventTypeCode", kind)
+    if words:
+        SubElement(element, "EventOutcomeDescription").text = _plain(words)
+
+
+def _ourselves(root: Element, ae_title: str, role: Code, *, requestor: bool) -> None:
+    # A.5.2.1: a process by what names it in the system's logs
+    user, host = str(os.getpid()), socket.gethostname()
+    _participant(root, user, ae_title, host, role, requestor=requestor)
+
+
+def _peer(root: Element, ae: str, address: str, role: Code | None, *, requestor: bool) -> None:
+    _participant(root, ae, ae, address, role, requestor=requestor)
+
+
+def _participant(
+    root: Element, user: str, ae: str, host: str, role: Code | None, *, requestor: bool
+) -> None:
+    element = SubElement(
+        root,
+        "ActiveParticipant",
+        {
+            "UserID": _plain(user),
+            "AlternativeUserID": _plain(f"AETITLES={ae}"),  # A.5.2.2
+            "UserIsRequestor": str(requestor).lower(),
+            "NetworkAccessPointID": _plain(host),
+            "NetworkAccessPointTypeCode": "2" if _is_address(host) else "1",  # IP address, name
+        },
+    )
+    if role is not None:
+        _coded(element, "RoleIDCode", role)
+
+
+def _audit_source(root: Element, ae_title: str) -> None:
+    attributes = {"AuditSourceID": _plain(f"{ae_title}@{socket.gethostname()}")}
+    source = SubElement(root, "AuditSourceIdentification", attributes)
+    SubElement(source, "AuditSourceTypeCode", {"csd-code": "4"})  # application server process
+
+
+def _subject(
+    root: Element, subject: str, kind: str, role: str, id_type: Code, name: str
+) -> Element:
+    element = SubElement(
+        root,
+        "ParticipantObjectIdentification",
+        {
+            "ParticipantObjectID": _plain(subject),
+            "ParticipantObjectTypeCode": kind,
+            "ParticipantObjectTypeCodeRole": role,
+        },
+    )
+    _coded(element, "ParticipantObjectIDTypeCode", id_type)
+    SubElement(element, "ParticipantObjectName").text = name  # the schema wants one
+    return element
+
+
+def _coded(parent: Element, name: str, code: Code) -> None:
+    SubElement(
+        parent,
+        name,
+        {"csd-code": code.value, "codeSystemName": code.scheme, "originalText": code.meaning},
+    )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _plain(text: str) -> str:
+    """Return a text that XML can hold, in one line; a peer chooses its AE title freely."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -1,0 +1,209 @@
+"""Retention: files of studies at rest are deleted after so many days; their rows stay.
+
+A day is a night in which the node ran and counted, so a clock that is set years ahead deletes
+nothing. Two steps, each safe to be killed in: rows are doomed (committed), then files are deleted
+and their rows marked gone. What is doomed counts as deleted; the next night deletes what is left.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, exists, select, update
+
+from daemon import config, schema
+from daemon.clock import Clock
+from daemon.database import Database
+from daemon.events import record
+from daemon.lifecycle import DeliveryState, FileState, StudyState
+from daemon.spool import Spool
+
+log = logging.getLogger(__name__)
+_AT_REST = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE, StudyState.IGNORED)
+_ARRIVED = frozenset({DeliveryState.DELIVERED, DeliveryState.REPLACED})
+_CHUNK = 50  # studies looked up at once, and files deleted in one transaction
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Instances as they came, or results as they were built."""
+
+    words: str
+    days: int  # nights at rest after which they go; 0: never
+    spool: Spool
+    table: Table
+    name: Column[Any]  # of the file
+    of_study: Callable[[Any], ColumnElement[bool]]  # a row's condition, from a study's id
+    released: ColumnElement[bool]  # what else a row has to fulfil
+
+
+def _instances(days: int, spool: Spool) -> _Kind:
+    table = schema.instances
+    return _Kind(
+        "images",
+        days,
+        spool,
+        table,
+        table.c.instance_hash,
+        lambda study_id: table.c.study_id == study_id,
+        # an instance that was promised to somebody is kept: the condition belongs here
+        released=table.c.file == FileState.KEPT,
+    )
+
+
+def _results(days: int, spool: Spool) -> _Kind:
+    table, analyses = schema.objects, schema.analyses
+    return _Kind(
+        "results",
+        days,
+        spool,
+        table,
+        table.c.file_hash,
+        lambda study_id: table.c.analysis_id.in_(
+            select(analyses.c.id).where(analyses.c.study_id == study_id)
+        ),
+        # what was delivered nowhere exists nowhere else
+        released=and_(
+            table.c.file == FileState.KEPT,
+            _delivery(_ARRIVED),
+            ~_delivery(set(DeliveryState) - _ARRIVED - {DeliveryState.DROPPED}),
+        ),
+    )
+
+
+def _delivery(states: Set[DeliveryState]) -> ColumnElement[bool]:
+    """Tell, as SQL, whether an object has a delivery in one of the states."""
+    table = schema.deliveries
+    return exists().where(table.c.object_id == schema.objects.c.id, table.c.state.in_(states))
+
+
+class Retention:
+    """The nightly work; see the module's docstring.
+
+    Parameters
+    ----------
+    spool, objects
+        The folders of instances and of results.
+    stopping
+        Set when the service stops: the rest waits for the next night.
+    """
+
+    def __init__(
+        self,
+        settings: config.Retention,
+        database: Database,
+        spool: Spool,
+        objects: Spool,
+        clock: Clock,
+        stopping: threading.Event,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._stopping = stopping
+        self._kinds = (
+            _instances(settings.instances_days, spool),
+            _results(settings.results_days, objects),
+        )
+
+    def run(self) -> None:
+        """Count a night, doom what has rested long enough, and delete its files."""
+        longest = max(kind.days for kind in self._kinds)
+        self._database.write(lambda c: _count_night(c, longest))
+        for kind in self._kinds:
+            if kind.days:
+                self._doom_all(kind)
+            self._delete_all(kind)
+
+    def _doom_all(self, kind: _Kind) -> None:
+        studies = schema.studies
+        query = select(studies.c.id).where(*_rested(kind)).limit(_CHUNK)
+        while not self._stopping.is_set():
+            with self._database.read() as connection:
+                due = connection.execute(query).scalars().all()
+            if not due:
+                return
+            for study_id in due:
+                self._database.write(partial(_doom, kind, study_id, self._clock()))
+
+    def _delete_all(self, kind: _Kind) -> None:
+        with self._database.read() as connection:
+            query = select(kind.name).where(kind.table.c.file == FileState.DOOMED).distinct()
+            doomed = connection.execute(query).scalars().all()
+        for start in range(0, len(doomed), _CHUNK):
+            if self._stopping.is_set():
+                return
+            chunk = doomed[start : start + _CHUNK]
+            gone = self._database.write(partial(_unlink, kind, chunk))
+            kind.spool.sync(gone)  # a power cut must not bring back what is called gone
+            self._database.write(partial(_mark_gone, kind, gone))
+
+
+def _count_night(connection: Connection, longest: int) -> None:
+    """Count a night for studies at rest; beyond the longest limit there is nothing to count for."""
+    studies = schema.studies
+    connection.execute(
+        update(studies)
+        .where(*_at_rest(), studies.c.days_at_rest <= longest)
+        .values(days_at_rest=studies.c.days_at_rest + 1)
+    )
+
+
+def _at_rest() -> tuple[ColumnElement[bool], ...]:
+    studies = schema.studies
+    return studies.c.state.in_(_AT_REST), ~studies.c.unassembled
+
+
+def _rested(kind: _Kind) -> tuple[ColumnElement[bool], ...]:
+    """Tell, as SQL, which studies have rested long enough and have something to be deleted."""
+    studies = schema.studies
+    left = exists().where(kind.of_study(studies.c.id), kind.released)
+    return *_at_rest(), studies.c.days_at_rest > kind.days, left
+
+
+def _doom(kind: _Kind, study_id: int, now_us: int, connection: Connection) -> None:
+    """Give up the files of one study, unless it has been woken meanwhile."""
+    studies = schema.studies
+    still = connection.execute(select(studies.c.id).where(studies.c.id == study_id, *_rested(kind)))
+    if still.first() is None:
+        return
+    changed = connection.execute(
+        update(kind.table)
+        .where(kind.of_study(study_id), kind.released)
+        .values(file=FileState.DOOMED)
+    )
+    words = f"{changed.rowcount} {kind.words} deleted after {kind.days} days at rest"
+    record(connection, now_us, "study", study_id, "purged", study_id=study_id, detail=words)
+    if kind.table is schema.instances:
+        connection.execute(update(studies).where(studies.c.id == study_id).values(purged_us=now_us))
+    log.info(words, extra={"action": "purge", "study": study_id})
+
+
+def _unlink(kind: _Kind, names: Sequence[str], connection: Connection) -> list[str]:
+    """Delete files that no row rests on; in the writer, so that no row can appear meanwhile.
+
+    Returns the names without those that could not be deleted: they stay doomed.
+    """
+    kept = select(kind.name).where(kind.name.in_(names), kind.table.c.file == FileState.KEPT)
+    needed = set(connection.execute(kept).scalars())
+    gone = []
+    for name in names:
+        try:
+            if name not in needed:
+                kind.spool.remove(name)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            log.error("a file cannot be deleted", extra={"action": "purge", "reason": reason})
+            continue
+        gone.append(name)
+    return gone
+
+
+def _mark_gone(kind: _Kind, names: Sequence[str], connection: Connection) -> None:
+    connection.execute(
+        update(kind.table)
+        .where(kind.name.in_(names), kind.table.c.file == FileState.DOOMED)
+        .values(file=FileState.GONE)
+    )
