@@ -270,12 +270,6 @@ def _check(config: Config) -> None:
             "configuration: node.host is not loopback and no [[sources]] are listed: "
             "list the modalities that may push, or set allow_any_source = true"
         )
-    for index, destination in enumerate(config.destinations):
-        if destination.storage_commitment:
-            raise ConfigError(
-                f"configuration: destinations.{index}.storage_commitment: "
-                "not available in this version; leave it out"
-            )
     results = config.results
     pictures = (results.presentation_state, results.secondary_capture)
     drawn = "on" in pictures or ("auto" in pictures and _blind(config))

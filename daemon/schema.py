@@ -122,7 +122,10 @@ deliveries = Table(
     Column("object_id", ForeignKey("objects.id"), nullable=False),
     Column("destination", String(32), nullable=False),
     Column("state", String(16), nullable=False),  # lifecycle.DeliveryState
+    # sendings that failed; while stored, requests for commitment
     Column("attempts", Integer, nullable=False, server_default="0"),
+    # sendings again because the peer did not commit to what it had stored
+    Column("resends", Integer, nullable=False, server_default="0"),
     Column("due_us", BigInteger, nullable=False),
     Column("status", Integer, nullable=True),  # the peer's last C-STORE status
     Column("detail", Text, nullable=False, server_default=""),  # in words
@@ -130,6 +133,29 @@ deliveries = Table(
     UniqueConstraint("object_id", "destination"),
 )
 Index("ix_deliveries_due", deliveries.c.destination, deliveries.c.state, deliveries.c.due_us)
+
+commitments = Table(
+    "commitments",
+    metadata,
+    _key(),
+    Column("transaction_uid", String(64), nullable=False, unique=True),  # random, used once
+    Column("destination", String(32), nullable=False),
+    Column("asked_us", BigInteger, nullable=False),
+)
+"""Requests for storage commitment that were, or were about to be, sent to a destination."""
+
+commitment_deliveries = Table(
+    "commitment_deliveries",
+    metadata,
+    Column("commitment_id", ForeignKey("commitments.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "delivery_id",
+        ForeignKey("deliveries.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+)
+"""What a request still waits to hear of; a row goes with the answer."""
 
 events = Table(
     "events",

@@ -9,9 +9,11 @@ from functools import partial
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from daemon import clock, setup, status, systemd
+from daemon.asker import Asker
 from daemon.assemble import Assembler
 from daemon.child import START_S, Child, ChildOptions
-from daemon.config import Config
+from daemon.commitment import Reports, trust_stored
+from daemon.config import Config, Destination
 from daemon.database import Database
 from daemon.deliver import Deliverer, park_unknown, remote
 from daemon.errors import DaemonError, UnavailableError
@@ -78,15 +80,13 @@ class Service:
         self._assembler = Assembler(
             config, self.database, now, self._eligible, bundle.digest, recipe
         )
+        reports = Reports(self.database, self._folders.objects, now)
         self._deliverers = {
-            item.name: Deliverer(
-                remote(item, config.node.ae_title), self.database, self._folders.objects, now
-            )
-            for item in config.destinations
+            item.name: self._deliverer(item, reports) for item in config.destinations
         }
         self._model_problem = "the model is still loading"
         self.model_failed = False
-        reception = Reception(config, self.database, self._folders.spool, now)
+        reception = Reception(config, self.database, self._folders.spool, now, reports)
         self._acceptor = _acceptor(config, reception)
         self._http = HttpServer(self, config.http.host, config.http.port)
         self._calendar = BackgroundScheduler(timezone="UTC")
@@ -108,8 +108,7 @@ class Service:
         except DicomIOError as error:
             raise UnavailableError(str(error)) from error
         self._http.start()
-        names = list(self._deliverers)
-        self.database.write(lambda c: park_unknown(c, names, self._clock()))
+        self._adopt()
         self._thread("assembler", self._assemble)
         self._thread("worker", self._work)
         for name, deliverer in self._deliverers.items():
@@ -121,6 +120,21 @@ class Service:
             "ready",
             extra={"action": "start", "port": self.port, "http_port": self.http_port},
         )
+
+    def _deliverer(self, destination: Destination, reports: Reports) -> Deliverer:
+        peer = remote(destination, self.config.node.ae_title)
+        asks = destination.storage_commitment
+        asker = Asker(peer, self.database, reports, self._clock) if asks else None
+        objects = self._folders.objects
+        return Deliverer(peer, self.database, objects, self._clock, asker=asker)
+
+    def _adopt(self) -> None:
+        """Bring deliveries that wait in line with the destinations of this configuration."""
+        trusted = [d.name for d in self.config.destinations if not d.storage_commitment]
+        names, now = list(self._deliverers), self._clock()
+        self.database.write(lambda c: park_unknown(c, names, now))
+        for file_hash in self.database.write(lambda c: trust_stored(c, trusted, now)):
+            self._folders.objects.remove(file_hash)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set; then drain."""
@@ -233,7 +247,7 @@ class Service:
             )
             names = [destination.name for destination in self.config.destinations]
             for item in status.destinations(connection, names):
-                for state in ("pending", "delivered", "parked"):
+                for state in ("pending", "stored", "delivered", "parked"):
                     key = f'axnode_deliveries{{destination="{item["name"]}",state="{state}"}}'
                     values[key] = item[state]
         return values

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 from daemon import schema
 from daemon.lifecycle import DeliveryState, StudyState
 
-_WAITING = (DeliveryState.PENDING, DeliveryState.PARKED)
+_WAITING = (DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.PARKED)
 
 
 def counts(connection: Connection) -> dict[str, int]:

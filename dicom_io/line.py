@@ -45,14 +45,24 @@ class Remote:
 
 
 class Line:
-    """One association to a peer; `trouble` says why it was cut, "" while it was not."""
+    """One association to a peer; `trouble` says why it was cut, "" while it was not.
+
+    `handlers` are pynetdicom's, for what the peer asks on it; `roles` are proposed with it.
+    """
 
     def __init__(
-        self, remote: Remote, contexts: Sequence[PresentationContext], progress_timeout_s: float
+        self,
+        remote: Remote,
+        contexts: Sequence[PresentationContext],
+        progress_timeout_s: float,
+        handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),
+        roles: Sequence[Any] = (),
     ) -> None:
         self._remote = remote
         self._contexts = list(contexts)
         self._timeout_s = progress_timeout_s
+        self._handlers = handlers
+        self._roles = list(roles)
         self._refusal: PeerError | None = None
         self._assoc: Any = None  # pynetdicom's Association
         self._socket: socket.socket | None = None
@@ -144,7 +154,9 @@ class Line:
             contexts=self._contexts,
             ae_title=self._remote.ae_title,
             max_pdu=_PDU_BYTES,
+            ext_neg=self._roles,
             evt_handlers=[
+                *self._handlers,
                 (evt.EVT_CONN_OPEN, self._opened),
                 (evt.EVT_DATA_SENT, self._moved),
                 (evt.EVT_DATA_RECV, self._moved),

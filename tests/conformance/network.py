@@ -10,6 +10,7 @@ from typing import Any
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ
 
+from daemon.commitment import Reports
 from daemon.config import Config
 from daemon.receive import Reception
 from daemon.spool import Spool
@@ -104,7 +105,9 @@ def node(folder: Path, limits: Limits | None = None, **tables: Any) -> Iterator[
     folder.mkdir(parents=True)
     with builders.database(folder) as database:
         config: Config = builders.config(folder, **tables)
-        reception = Reception(config, database, Spool(folder / "spool"), FakeClock())
+        clock = FakeClock()
+        reports = Reports(database, Spool(folder / "objects"), clock)
+        reception = Reception(config, database, Spool(folder / "spool"), clock, reports)
         acceptor = Acceptor(reception, reception.accepted, limits=limits or Limits())
         acceptor.start()
         try:
