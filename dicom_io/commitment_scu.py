@@ -1,15 +1,13 @@
 """Asking another node to commit (PS3.4 J.3.2), and hearing its report on the same association."""
 
-import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from pynetdicom import evt
-from pynetdicom.dimse_primitives import N_EVENT_REPORT
-from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.dimse_messages import N_EVENT_REPORT_RSP
 from pynetdicom.presentation import build_context
 
 from dicom_io import commitment
@@ -61,7 +59,7 @@ def ask(
     """
     talk = _Talk(requests, on_report, done, linger_s)
     context = build_context(STORAGE_COMMITMENT, [IMPLICIT_LITTLE, EXPLICIT_LITTLE])
-    handlers = [(evt.EVT_N_EVENT_REPORT, talk.report), (evt.EVT_PDU_SENT, talk.sent)]
+    handlers = [(evt.EVT_N_EVENT_REPORT, talk.report), (evt.EVT_DIMSE_SENT, talk.sent)]
     line = Line(remote, [context], progress_timeout_s, handlers)
     line.run(talk.work, on_tick)
     if not talk.offered and not line.trouble:
@@ -89,8 +87,8 @@ class _Talk:
         self._done = done
         self._linger_s = linger_s
         self._statuses: dict[str, int] = {}  # by transaction
-        self._owed = False  # a report is here, and its answer not yet on the wire
-        self._decided = False  # the status of that answer is known
+        self._owed = 0  # reports that are here, and have no answer yet
+        self._lock = threading.Lock()
         self.offered = False
 
     def work(self, assoc: Any) -> None:
@@ -101,30 +99,32 @@ class _Talk:
             if status is None:
                 return
             self._statuses[request.transaction_uid] = status
-        if any(status == commitment.SUCCESS for status in self._statuses.values()):
+        if commitment.SUCCESS in self._statuses.values():
             self._wait(assoc)
 
     def _wait(self, assoc: Any) -> None:
         deadline = time.monotonic() + self._linger_s
         while assoc.is_established and time.monotonic() < deadline:
-            if not self._owed and self._done():
+            ending = not self._owed and self._done()
+            time.sleep(_TICK_S)  # an answer is counted a moment before it is on its way
+            if ending:
                 return
-            time.sleep(_TICK_S)
 
     def report(self, event: Any) -> tuple[int, None]:
-        """Hand a report on; called in pynetdicom's thread, which answers with the status."""
-        self._owed, self._decided = True, False
+        """Hand a report on; pynetdicom calls this in a thread, and answers with the status."""
+        with self._lock:
+            self._owed += 1
         information = event.request.EventInformation
         data = information.getvalue() if information is not None else b""
-        syntax = str(event.context.transfer_syntax)
-        status = self._on_report(event.event_type or 0, data, syntax)
-        self._decided = True
-        return status, None
+        return self._on_report(
+            event.event_type or 0, data, str(event.context.transfer_syntax)
+        ), None
 
     def sent(self, event: Any) -> None:
-        """Note that the answer to a report is on the wire: a release may follow it."""
-        if self._decided and isinstance(event.pdu, P_DATA_TF):
-            self._owed = False
+        """Count the answer to a report: a release may follow it."""
+        if isinstance(event.message, N_EVENT_REPORT_RSP):
+            with self._lock:
+                self._owed -= 1
 
     def answers(self, why: str) -> list[Answer]:
         """Return the answers; a request without one says `why`."""
@@ -145,31 +145,10 @@ def _send(assoc: Any, request: Request, message_id: int) -> int | None:
     """Send one N-ACTION; None if there was no answer."""
     ds = commitment.request_dataset(request)
     try:
-        with _reports_aside(assoc):
-            answer, _ = assoc.send_n_action(
-                ds, REQUEST, STORAGE_COMMITMENT, PUSH_MODEL_INSTANCE, msg_id=message_id
-            )
+        answer, _ = assoc.send_n_action(
+            ds, REQUEST, STORAGE_COMMITMENT, PUSH_MODEL_INSTANCE, msg_id=message_id
+        )
     except RuntimeError:  # the association ended meanwhile
         return None
     status = getattr(answer, "Status", None)
     return None if status is None else int(status)
-
-
-@contextmanager
-def _reports_aside(assoc: Any) -> Any:
-    """Keep reports that overtake the answer to a request, which pynetdicom would take for it."""
-    aside: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    take = assoc.dimse.get_msg
-
-    def next_other(block: bool = False) -> Any:
-        while isinstance((item := take(block))[1], N_EVENT_REPORT):
-            aside.put(item)
-        return item
-
-    assoc.dimse.get_msg = next_other
-    try:
-        yield
-    finally:
-        assoc.dimse.get_msg = take
-        while not aside.empty():
-            assoc.dimse.msg_queue.put(aside.get())

@@ -45,18 +45,15 @@ class Remote:
 
 
 class Line:
-    """One association to a peer; `trouble` says why it was cut, "" while it was not.
-
-    `handlers` are pynetdicom's, for what the peer asks on it; `roles` are proposed with it.
-    """
+    """One association to a peer; `trouble` says why it was cut, "" while it was not."""
 
     def __init__(
         self,
         remote: Remote,
         contexts: Sequence[PresentationContext],
         progress_timeout_s: float,
-        handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),
-        roles: Sequence[Any] = (),
+        handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),  # pynetdicom's, of its events
+        roles: Sequence[Any] = (),  # pynetdicom's, that are proposed with it
     ) -> None:
         self._remote = remote
         self._contexts = list(contexts)
