@@ -54,6 +54,7 @@ class Node(_Table):
     ignore_classes: tuple[str, ...] = ()  # SOP classes accepted, recorded and discarded
     disk_floor_gb: Annotated[float, Field(ge=0)] = 5.0  # refuse instances below this free space
     max_associations: Annotated[int, Field(ge=1, le=1000)] = 64
+    storage_commitment_scp: bool = False  # confirm to modalities that their images are kept
 
 
 class Database(_Table):
@@ -67,6 +68,7 @@ class Source(_Table):
 
     ae_title: AETitle
     host: str | None = None  # left out: any address
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None  # where it hears commitment reports
     assume_axilla: bool = False  # it pushes nothing but axillary studies
 
     @field_validator("host")

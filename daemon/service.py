@@ -11,15 +11,18 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from daemon import clock, setup, status, systemd
 from daemon.asker import Asker
 from daemon.assemble import Assembler
+from daemon.callers import Callers
 from daemon.child import START_S, Child, ChildOptions
 from daemon.commitment import Reports, trust_stored
 from daemon.config import Config, Destination
+from daemon.custody import Custody
 from daemon.database import Database
 from daemon.deliver import Deliverer, park_unknown, remote
 from daemon.errors import DaemonError, UnavailableError
 from daemon.http import HttpServer
 from daemon.pulse import Pulse
 from daemon.receive import Reception
+from daemon.teller import Teller
 from daemon.worker import Worker
 from dicom_io.acceptor import Acceptor
 from dicom_io.errors import DicomIOError
@@ -87,7 +90,14 @@ class Service:
         self._model_problem = "the model is still loading"
         self.model_failed = False
         reception = Reception(config, self.database, self._folders.spool, now, reports)
-        self._acceptor = _acceptor(config, reception)
+        self._teller: Teller | None = None
+        provider = None
+        if config.node.storage_commitment_scp:
+            callers = Callers(config)
+            provider = Custody(callers, self.database, self._folders.spool, now)
+            own = config.node.ae_title
+            self._teller = Teller(own, callers, provider, self.database, now)
+        self._acceptor = _acceptor(config, reception, provider)
         self._http = HttpServer(self, config.http.host, config.http.port)
         self._calendar = BackgroundScheduler(timezone="UTC")
 
@@ -113,6 +123,8 @@ class Service:
         self._thread("worker", self._work)
         for name, deliverer in self._deliverers.items():
             self._thread(f"deliver-{name}", partial(deliverer.run, self._stopping))
+        if self._teller is not None:
+            self._thread("commitment", partial(self._teller.run, self._stopping))
         self._calendar.add_job(self._nightly, "cron", hour=3, minute=17)
         self._calendar.start()
         systemd.notify("READY=1")
@@ -253,6 +265,7 @@ class Service:
         return values
 
 
-def _acceptor(config: Config, reception: Reception) -> Acceptor:
+def _acceptor(config: Config, reception: Reception, provider: Custody | None) -> Acceptor:
     limits = Limits(max_associations=config.node.max_associations)
-    return Acceptor(reception, reception.accepted, config.node.host, config.node.port, limits)
+    where = config.node.host, config.node.port
+    return Acceptor(reception, reception.accepted, *where, limits, provider=provider)

@@ -21,6 +21,8 @@ from dicom_io.reception import (
     CALLING_AE_UNKNOWN,
     CONGESTED,
     LIMIT_EXCEEDED,
+    CommitmentProvider,
+    EventReport,
     Handler,
     Limits,
     Peer,
@@ -35,6 +37,8 @@ __all__ = [
     "CONGESTED",
     "LIMIT_EXCEEDED",
     "Acceptor",
+    "CommitmentProvider",
+    "EventReport",
     "Handler",
     "Limits",
     "Peer",
@@ -65,6 +69,8 @@ class Acceptor:
     listener
         A listening socket that somebody else opened, instead of `host` and `port`; it may be
         shared with other processes.
+    provider
+        Who is asked to commit to storage; without one such requests are refused.
     """
 
     def __init__(
@@ -75,8 +81,10 @@ class Acceptor:
         port: int = 0,
         limits: Limits | None = None,
         listener: socket.socket | None = None,
+        provider: CommitmentProvider | None = None,
     ) -> None:
         self._handler = handler
+        self._provider = provider
         self._limits = limits or Limits()
         self._negotiator = Negotiator(accept, self._limits.pdu_bytes)
         self._admission = Admission(self._limits)
@@ -189,6 +197,7 @@ class Acceptor:
             self._admission,
             self._limits,
             self._stopping,
+            self._provider,
         )
         self._admission.connect(association.ticket)
         thread = threading.Thread(

@@ -24,7 +24,7 @@ from dicom_io.pdu import (
     abort,
     reject,
 )
-from dicom_io.reception import Handler, Limits, Peer, Rejection
+from dicom_io.reception import CommitmentProvider, Handler, Limits, Peer, Rejection
 
 
 class Association:
@@ -40,6 +40,7 @@ class Association:
         admission: Admission,
         limits: Limits,
         stopping: threading.Event,
+        provider: CommitmentProvider | None = None,
     ) -> None:
         self._sock = sock
         self._address = address
@@ -47,6 +48,7 @@ class Association:
         self._negotiator = negotiator
         self._admission = admission
         self._limits = limits
+        self._provider = provider
         self._journal = Journal(str(number))
         self._stream = PduStream(sock, stopping.is_set)
         self._conversation: Conversation | None = None
@@ -106,6 +108,7 @@ class Association:
             self._handler,
             self._limits,
             self._journal,
+            self._provider,
         )
         self._conversation.run()
         self._journal.note(logging.INFO, "association_released", "association released")

@@ -40,7 +40,7 @@ LIMIT_WORDS: Mapping[str, str] = {
     "pdu_bytes": "bytes, longest P-DATA-TF; advertised",
     "command_bytes": "bytes, longest command set",
     "dataset_bytes": "bytes, longest data set",
-    "report_bytes": "bytes, longest data set of an N-EVENT-REPORT",
+    "report_bytes": "bytes, longest data set of an N-EVENT-REPORT or N-ACTION",
     "max_associations": "associations at once (`node.max_associations`)",
     "max_associations_per_address": "associations at once from one address",
     "max_connections": "connections without an association; the oldest makes room",
