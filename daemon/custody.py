@@ -27,7 +27,7 @@ from dicom_io.errors import CommitmentRefused, DicomIOError
 from dicom_io.part10 import split
 
 log = logging.getLogger(__name__)
-NOT_AUTHORISED = 0x0124  # PS3.7 C.5.14 Refused: Not Authorized
+NOT_AUTHORISED = 0x0124  # PS3.7 annex C, Refused: Not Authorized
 HERE_FIRST_S = 10.0
 """How long a result is kept for the association that asked, before we call back ourselves."""
 _PIECE = 1 << 20  # bytes read at once

@@ -48,7 +48,7 @@ _SUCCESS = 0x0000
 _DUPLICATE_UID = 0x0111  # PS3.7 C.5.6 Duplicate SOP Instance
 _OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3 Refused: Out of Resources
 _CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.22 SOP Class Not Supported
-_NOT_AUTHORISED = 0x0124  # PS3.7 C.5.14 Refused: Not Authorized
+_NOT_AUTHORISED = 0x0124  # PS3.7 annex C, Refused: Not Authorized
 _NO_SPACE = "less disk space is free than node.disk_floor_gb"
 _GIB = 1 << 30
 

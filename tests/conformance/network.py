@@ -66,6 +66,9 @@ def named(uid: str) -> str:
     return known.name + " (retired)" * known.is_retired
 
 
+_CHOICE = "each only where it is configured, see 4.4"
+
+
 def sop_class_table() -> str:
     """Return the SOP classes with the node's roles."""
     rows = [(named(syntaxes.VERIFICATION), syntaxes.VERIFICATION, "yes", "yes", "")]
@@ -77,7 +80,7 @@ def sop_class_table() -> str:
         note = "" if analysed else "as SCP its own objects only, which are not kept"
         rows.append((named(uid), uid, "yes" if sent else "no", "yes", note))
     rows.append(
-        (named(syntaxes.STORAGE_COMMITMENT), syntaxes.STORAGE_COMMITMENT, "no", "no", "4.4")
+        (named(syntaxes.STORAGE_COMMITMENT), syntaxes.STORAGE_COMMITMENT, "yes", "yes", _CHOICE)
     )
     return table(("SOP class", "UID", "SCU", "SCP", "Note"), rows)
 
