@@ -471,6 +471,16 @@ def test_a_refused_seg_is_replaced_as_without_commitment(site: Site) -> None:
     assert [_named(request) for request in site.ask.asked] == [[picture.sop_instance_uid]]
 
 
+def test_a_picture_that_waits_stands_in_for_what_is_refused(site: Site) -> None:
+    """A presentation state is refused while its Secondary Capture is stored, not yet committed."""
+    capture = builders.stored(0, site.objects, role="sc")
+    state = builders.stored(1, site.objects, role="pr")
+    site.rows.deliver([capture, state], lambda role: ["pacs"])
+    site.send.script = [(Outcome.STORED, 0), (Outcome.UNSUPPORTED, None)]
+    site.deliverer.deliver_due()
+    assert site.states == ["stored", "replaced"]
+
+
 def _named(request: Request) -> list[str]:
     return [reference.sop_instance_uid for reference in request.references]
 
