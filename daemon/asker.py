@@ -99,7 +99,8 @@ class Asker:
             asked = []
             for item in group:
                 if self._policy.judge(Outcome.TRANSIENT, item.attempts) is Verdict.PARK:
-                    words = f"not committed after {item.attempts} requests: {item.detail}"
+                    why = item.detail or "no report came"
+                    words = f"not committed after {item.attempts} requests: {why}"
                     self._park(connection, item, words)
                 else:
                     asked.append(item)
@@ -153,4 +154,5 @@ class Asker:
                 self._park(connection, item, answer.detail)
             else:
                 this = table.c.id == item.delivery_id
-                connection.execute(update(table).where(this).values(detail=answer.detail))
+                detail = "" if answer.accepted else answer.detail
+                connection.execute(update(table).where(this).values(detail=detail))
