@@ -115,7 +115,12 @@ def _model(config: "Config") -> str:
 
 def _echo(config: "Config", destination: "Destination") -> str:
     from daemon.deliver import remote
-    from dicom_io import scu
+    from dicom_io import commitment_scu, scu
 
-    scu.echo(remote(destination, config.node.ae_title))
-    return f"C-ECHO answered by {destination.ae_title} at {destination.host}:{destination.port}"
+    peer = remote(destination, config.node.ae_title)
+    scu.echo(peer)
+    found = f"C-ECHO answered by {destination.ae_title} at {destination.host}:{destination.port}"
+    if destination.storage_commitment:
+        commitment_scu.ask(peer, (), lambda *report: 0)  # for nothing: is the service there?
+        found += ", which offers storage commitment"
+    return found

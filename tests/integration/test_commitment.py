@@ -15,6 +15,7 @@ from pynetdicom.dimse_messages import N_ACTION_RSP
 
 from daemon import schema
 from daemon.asker import Asker
+from daemon.commands import check
 from daemon.commitment import Reports
 from daemon.deliver import Deliverer, remote
 from daemon.jobs import StoredObject
@@ -80,6 +81,7 @@ class Pacs:
         """Serve until the block ends."""
         ae = AE("PACS")
         ae.add_supported_context(SR, wire.EXPLICIT)
+        ae.add_supported_context(wire.VERIFICATION, wire.IMPLICIT)
         if self.offers:
             ae.add_supported_context(wire.COMMITMENT, SYNTAXES)
         handlers = [
@@ -511,6 +513,20 @@ def test_a_node_that_only_receives_does_not_offer_the_service_as_provider() -> N
     with accepting(RecordingHandler()) as node:
         (answer,) = asked(node.port)
     assert (answer.accepted, answer.permanent, answer.status) == (False, True, 0x0211)
+
+
+def test_the_check_says_whether_the_service_is_there(tmp_path: Path) -> None:
+    for offers in (True, False):
+        with Pacs(offers=offers).running() as pacs:
+            where = {"ae_title": "PACS", "host": "127.0.0.1", "port": pacs.port}
+            asked = {"name": "pacs", **where, "storage_commitment": True}
+            config = builders.config(tmp_path, destinations=[asked])
+            if offers:
+                found = check._echo(config, config.destinations[0])
+                assert found.endswith("which offers storage commitment")
+                continue
+            with pytest.raises(PeerError, match="does not offer storage commitment"):
+                check._echo(config, config.destinations[0])
 
 
 def test_nobody_listening_is_said() -> None:
