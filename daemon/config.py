@@ -51,6 +51,7 @@ class Node(Table):
     ignore_classes: tuple[str, ...] = ()  # SOP classes accepted, recorded and discarded
     disk_floor_gb: Annotated[float, Field(ge=0)] = 5.0  # refuse instances below this free space
     max_associations: Annotated[int, Field(ge=1, le=1000)] = 64
+    storage_commitment_scp: bool = False  # confirm to modalities that their images are kept
 
 
 class Database(Table):
@@ -64,6 +65,7 @@ class Source(Table):
 
     ae_title: AETitle
     host: str | None = None  # left out: any address
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None  # where it hears commitment reports
     assume_axilla: bool = False  # it pushes nothing but axillary studies
     certificate_name: CertificateName | None = None  # left out: any certificate of tls.ca
 
@@ -302,12 +304,6 @@ def _check(config: Config) -> None:
     if len(set(names)) != len(names):
         raise ConfigError("configuration: destinations: two have the same name; rename one")
     guard_open_door(config, config.node.host)
-    for index, destination in enumerate(config.destinations):
-        if destination.storage_commitment:
-            raise ConfigError(
-                f"configuration: destinations.{index}.storage_commitment: "
-                "not available in this version; leave it out"
-            )
     config_tls.check(config)
     results = config.results
     pictures = (results.presentation_state, results.secondary_capture)

@@ -13,14 +13,15 @@ from pathlib import Path
 from sqlalchemy import Connection, func, or_, select, update
 
 from daemon import failpoints, fallback, integrity, schema
+from daemon.asker import Asker
 from daemon.audit_notes import Notes
 from daemon.clock import Clock
 from daemon.config import Destination
 from daemon.database import Database
-from daemon.events import move_delivery, move_study
-from daemon.lifecycle import DeliveryState, FileState, StudyState
+from daemon.events import move_delivery
+from daemon.lifecycle import DeliveryState, FileState
 from daemon.pulse import Pulse
-from daemon.rest import resting_state
+from daemon.rest import settle_and_release, settle_study
 from daemon.retry import RetryPolicy, Verdict
 from daemon.spool import Spool
 from dicom_io import scu
@@ -29,7 +30,7 @@ from dicom_io.scu import Outcome, Remote, StoreResult
 
 log = logging.getLogger(__name__)
 _BATCH = 100  # objects of one association
-_AT_REST = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
+_WAITING = (DeliveryState.PENDING, DeliveryState.STORED)
 Send = Callable[[Remote, Sequence[Path], Callable[[StoreResult], None]], object]
 
 
@@ -67,7 +68,11 @@ def _send(peer: Remote, paths: Sequence[Path], on_result: Callable[[StoreResult]
 
 
 class Deliverer:
-    """Works the deliveries of one destination."""
+    """Works the deliveries of one destination.
+
+    With an `asker` the destination is asked to commit to what it has stored, and only then is a
+    delivery delivered.
+    """
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class Deliverer:
         policy: RetryPolicy | None = None,
         send: Send = _send,
         notes: Notes | None = None,
+        asker: Asker | None = None,
     ) -> None:
         self._notes = notes or Notes()
         self._peer = peer
@@ -86,6 +92,7 @@ class Deliverer:
         self._clock = clock
         self._policy = policy or RetryPolicy()
         self._send = send
+        self._asker = asker
         self._suspects: set[int] = set()  # failed within an association, this one or before
 
     def deliver_due(self, alive: Callable[[], None] = lambda: None) -> int:
@@ -204,7 +211,10 @@ class Deliverer:
             )
             return []
         when = None
-        if verdict is Verdict.DELIVERED:
+        if verdict is Verdict.DELIVERED and self._asker is not None:
+            # from here on attempts count requests, of which the first is due at once
+            state, values = DeliveryState.STORED, {"attempts": 0, "status": status, "due_us": now}
+        elif verdict is Verdict.DELIVERED:
             state, when = DeliveryState.DELIVERED, now
         elif outcome is Outcome.UNSUPPORTED and fallback.stands_in(
             connection, item.delivery_id, now
@@ -213,15 +223,16 @@ class Deliverer:
         else:
             state = DeliveryState.PARKED
         move_delivery(connection, item.delivery_id, state, detail, now, delivered_us=when, **values)
-        if settle_study(connection, item.study_id, now) in _AT_REST:
-            return fallback.release(connection, item.study_id)
-        return []
+        return settle_and_release(connection, item.study_id, now)
 
     def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 0.2) -> None:
         """Deliver until `stopping` is set."""
         while not stopping.is_set():
             pulse()
-            if not self.deliver_due(pulse):
+            worked = self.deliver_due(pulse)
+            if self._asker is not None:  # after the batch: one request for all of a version
+                worked += self._asker.ask_due(pulse)
+            if not worked:
                 stopping.wait(poll_s)
 
 
@@ -243,28 +254,18 @@ def _lose(connection: Connection, item: Due) -> None:
 
 
 def park_unknown(connection: Connection, names: Sequence[str], now_us: int) -> None:
-    """Park what waits for destinations that are no longer configured: nobody would send it."""
+    """Park what waits for destinations that are no longer configured: nobody would send it.
+
+    What they stored and did not commit to waits too: nobody would ask.
+    """
     table, objects, analyses = schema.deliveries, schema.objects, schema.analyses
     rows = connection.execute(
         select(table.c.id, table.c.destination, analyses.c.study_id)
         .join(objects, objects.c.id == table.c.object_id)
         .join(analyses, analyses.c.id == objects.c.analysis_id)
-        .where(table.c.state == DeliveryState.PENDING, table.c.destination.not_in(names))
+        .where(table.c.state.in_(_WAITING), table.c.destination.not_in(names))
     ).all()
     for row in rows:
         words = f"destination {row.destination} is no longer configured"
         move_delivery(connection, row.id, DeliveryState.PARKED, words, now_us)
         settle_study(connection, row.study_id, now_us)
-
-
-def settle_study(connection: Connection, study_id: int, now_us: int) -> StudyState:
-    """Bring a study that is delivering to rest, where its deliveries allow it; return its state."""
-    state: StudyState = connection.execute(
-        select(schema.studies.c.state).where(schema.studies.c.id == study_id)
-    ).scalar_one()
-    if state != StudyState.DELIVERING:
-        return StudyState(state)
-    new, reason = resting_state(connection, study_id)
-    if new is not StudyState.DELIVERING:
-        move_study(connection, study_id, new, reason, now_us)
-    return new

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from daemon import schema
 from daemon.lifecycle import (
@@ -79,8 +79,12 @@ def move_delivery(
     now_us: int,
     **values: Any,
 ) -> None:
-    """Move a delivery; `values` are further columns to set."""
-    table = schema.deliveries
+    """Move a delivery; `values` are further columns to set.
+
+    A request for storage commitment that it waited to hear of does not concern it any more.
+    """
+    table, links = schema.deliveries, schema.commitment_deliveries
+    connection.execute(delete(links).where(links.c.delivery_id == delivery_id))
     _move(
         connection, table, DELIVERY, DeliveryState, delivery_id, new, {"detail": detail, **values}
     )

@@ -10,7 +10,7 @@ from daemon.config import Config
 from daemon.lifecycle import DeliveryState
 
 _PICTURES = ("sc", "pr")  # roles of objects that show contours where a SEG does not
-_ON_ITS_WAY = (DeliveryState.PENDING, DeliveryState.DELIVERED)
+_ON_ITS_WAY = (DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.DELIVERED)
 
 
 def destinations_for(role: str, config: Config) -> list[str]:

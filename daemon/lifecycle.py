@@ -36,6 +36,7 @@ class DeliveryState(StrEnum):
     """What one object's way to one destination is doing."""
 
     PENDING = "pending"
+    STORED = "stored"  # sent and taken; the destination has not committed to keep it yet
     DELIVERED = "delivered"
     PARKED = "parked"
     REPLACED = "replaced"  # the destination refuses its class, and pictures go in its place
@@ -79,7 +80,9 @@ ANALYSIS: Mapping[AnalysisState, frozenset[AnalysisState]] = {
 }
 
 DELIVERY: Mapping[DeliveryState, frozenset[DeliveryState]] = {
-    _D.PENDING: frozenset({_D.DELIVERED, _D.PARKED, _D.REPLACED}),
+    _D.PENDING: frozenset({_D.STORED, _D.DELIVERED, _D.PARKED, _D.REPLACED}),
+    # what the destination does not commit to is sent again
+    _D.STORED: frozenset({_D.DELIVERED, _D.PENDING, _D.PARKED}),
     _D.DELIVERED: frozenset(),
     _D.PARKED: frozenset({_D.PENDING, _D.DROPPED}),
     # `axnode retry`, once the destination takes what it refused

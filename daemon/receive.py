@@ -14,8 +14,10 @@ from sqlalchemy import Connection
 
 from daemon import failpoints, identity
 from daemon.audit_notes import Notes
+from daemon.callers import Callers
 from daemon.clock import Clock
-from daemon.config import Config, Source
+from daemon.commitment import Reports
+from daemon.config import Config
 from daemon.database import Database
 from daemon.errors import UnavailableError
 from daemon.spool import Incoming, Spool
@@ -31,8 +33,6 @@ from daemon.store import (
 )
 from dicom_io import part10, syntaxes
 from dicom_io.acceptor import (
-    CALLED_AE_UNKNOWN,
-    CALLING_AE_UNKNOWN,
     CONGESTED,
     Peer,
     Rejection,
@@ -49,6 +49,7 @@ _SUCCESS = 0x0000
 _DUPLICATE_UID = 0x0111  # PS3.7 C.5.6 Duplicate SOP Instance
 _OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3 Refused: Out of Resources
 _CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.22 SOP Class Not Supported
+_NOT_AUTHORISED = 0x0124  # PS3.7 annex C, Refused: Not Authorized
 _NO_SPACE = "less disk space is free than node.disk_floor_gb"
 _GIB = 1 << 30
 
@@ -62,6 +63,7 @@ class Reception:
         database: Database,
         spool: Spool,
         clock: Clock,
+        reports: Reports,
         notes: Notes | None = None,
     ) -> None:
         self._notes = notes or Notes()
@@ -69,6 +71,8 @@ class Reception:
         self._database = database
         self._spool = spool
         self._clock = clock
+        self._reports = reports
+        self._callers = Callers(config)
         self._floor = int(config.node.disk_floor_gb * _GIB)
 
     @property
@@ -93,41 +97,19 @@ class Reception:
         return rejection
 
     def _judge(self, peer: Peer) -> Rejection | None:
-        if peer.called_ae != self._config.node.ae_title:
-            own = self._config.node.ae_title
-            words = f"it called {peer.called_ae}; this node is {own}"
-            return replace(CALLED_AE_UNKNOWN, message=words)
-        if self._config.sources and self._source(peer) is None:
-            words = f"{peer.calling_ae} {self._strangeness(peer)}"
-            return replace(CALLING_AE_UNKNOWN, message=words)
-        if self._spool.free_bytes() < self._floor:
+        stranger = self._callers.judge(peer)
+        if stranger is not None:
+            return stranger
+        # a report of storage commitment needs no space, and may be what makes some
+        if self._spool.free_bytes() < self._floor and not self._callers.may_report_for(peer):
             return replace(CONGESTED, message=_NO_SPACE)
         return None
 
-    def _source(self, peer: Peer) -> Source | None:
-        """Return the configured source that a peer is."""
-        return next(
-            (
-                source
-                for source in self._config.sources
-                if source.ae_title == peer.calling_ae
-                and source.is_at(peer.address)
-                and source.holds(peer.certificate_names)
-            ),
-            None,
-        )
-
-    def _strangeness(self, peer: Peer) -> str:
-        """Say why a peer is none of the sources."""
-        named = [source for source in self._config.sources if source.ae_title == peer.calling_ae]
-        if not named:
-            return "is not among the [[sources]]"
-        if not any(source.is_at(peer.address) for source in named):
-            return "may not call from this address"
-        return f"shows the certificate of {peer.certificate}, which is not its certificate_name"
-
     def store(self, request: StoreRequest) -> Sink:
-        """Open the way of one instance; see `_Reception`."""
+        """Open the way of one instance; see `_Arrival`."""
+        if not self._callers.may_push(request.peer):
+            who = request.peer.calling_ae
+            raise StoreRefused(f"{who} may only report: it is no [[sources]]", _NOT_AUTHORISED)
         if self._spool.free_bytes() < self._floor:
             raise StoreRefused(_NO_SPACE, _OUT_OF_RESOURCES)
         if request.sop_class_uid in self._config.node.ignore_classes:
@@ -160,9 +142,13 @@ class Reception:
     def event_report(
         self, peer: Peer, event_type_id: int, dataset: bytes, transfer_syntax_uid: str
     ) -> int:
-        """Answer a storage commitment report; none was asked for by this version."""
-        log.warning("unexpected event report", extra={"action": "event_report"})
-        return 0x0110
+        """Take a storage commitment report of a destination (PS3.4 J.3.3)."""
+        names = self._callers.may_report_for(peer)
+        status = self._reports.take(names, event_type_id, dataset, transfer_syntax_uid)
+        if status != _SUCCESS:
+            what, why = "storage commitment report", f"answered with 0x{status:04X}; see the log"
+            self._refused(peer.address, peer.calling_ae, what, "", why)
+        return status
 
     def _refused(self, address: str, calling_ae: str, what: str, names: str, reason: str) -> None:
         now = self._clock()
@@ -190,7 +176,7 @@ class Reception:
             raise StoreRefused(
                 "results of other systems are not for this node", _CLASS_NOT_SUPPORTED
             )
-        size, source = file.size, self._source(request.peer)
+        size, source = file.size, self._callers.source(request.peer)
         kept = file.keep(digest)
         received = Received(
             study_uid=header.study_instance_uid,

@@ -2,8 +2,31 @@
 
 from sqlalchemy import Connection, func, select
 
-from daemon import schema
+from daemon import fallback, schema
+from daemon.events import move_study
 from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
+
+_AT_REST = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
+
+
+def settle_study(connection: Connection, study_id: int, now_us: int) -> StudyState:
+    """Bring a study that is delivering to rest, where its deliveries allow it; return its state."""
+    state: StudyState = connection.execute(
+        select(schema.studies.c.state).where(schema.studies.c.id == study_id)
+    ).scalar_one()
+    if state != StudyState.DELIVERING:
+        return StudyState(state)
+    new, reason = resting_state(connection, study_id)
+    if new is not StudyState.DELIVERING:
+        move_study(connection, study_id, new, reason, now_us)
+    return new
+
+
+def settle_and_release(connection: Connection, study_id: int, now_us: int) -> list[str]:
+    """Settle a study after a delivery; return the names of files that nobody needs any more."""
+    if settle_study(connection, study_id, now_us) in _AT_REST:
+        return fallback.release(connection, study_id)
+    return []
 
 
 def resting_state(connection: Connection, study_id: int) -> tuple[StudyState, str]:
@@ -25,6 +48,8 @@ def resting_state(connection: Connection, study_id: int) -> tuple[StudyState, st
         return StudyState.PARKED, f"{parked} deliveries need a person: see axnode status"
     if pending := counts.get(DeliveryState.PENDING):
         return StudyState.DELIVERING, f"{pending} deliveries to go"
+    if stored := counts.get(DeliveryState.STORED):
+        return StudyState.DELIVERING, f"{stored} deliveries wait for storage commitment"
     ending = StudyState.NOT_EVALUABLE if analysis.not_evaluable else StudyState.DELIVERED
     if delivered := counts.get(DeliveryState.DELIVERED):
         where = f"{delivered} deliveries confirmed"

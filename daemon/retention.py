@@ -49,8 +49,8 @@ def _instances(days: int, spool: Spool) -> _Kind:
         table,
         table.c.instance_hash,
         lambda study_id: table.c.study_id == study_id,
-        # an instance that was promised to somebody is kept: the condition belongs here
-        released=table.c.file == FileState.KEPT,
+        # what was promised to somebody is kept (PS3.4 J)
+        released=and_(table.c.file == FileState.KEPT, table.c.committed_us.is_(None)),
     )
 
 

@@ -73,6 +73,8 @@ instances = Table(
     Column("source_ae", String(16), nullable=False),
     Column("assumed", Boolean, nullable=False),  # its source pushes axillary studies only
     Column("received_us", BigInteger, nullable=False),
+    # since when we are committed to keep it (PS3.4 J): it must not be purged
+    Column("committed_us", BigInteger, nullable=True),
 )
 
 analyses = Table(
@@ -129,7 +131,10 @@ deliveries = Table(
     Column("object_id", ForeignKey("objects.id"), nullable=False),
     Column("destination", String(32), nullable=False),
     Column("state", String(16), nullable=False),  # lifecycle.DeliveryState
+    # sendings that failed; while stored, requests for commitment
     Column("attempts", Integer, nullable=False, server_default="0"),
+    # sendings again because the peer did not commit to what it had stored
+    Column("resends", Integer, nullable=False, server_default="0"),
     Column("due_us", BigInteger, nullable=False),
     Column("status", Integer, nullable=True),  # the peer's last C-STORE status
     Column("detail", Text, nullable=False, server_default=""),  # in words
@@ -137,6 +142,60 @@ deliveries = Table(
     UniqueConstraint("object_id", "destination"),
 )
 Index("ix_deliveries_due", deliveries.c.destination, deliveries.c.state, deliveries.c.due_us)
+
+commitments = Table(
+    "commitments",
+    metadata,
+    _key(),
+    Column("transaction_uid", String(64), nullable=False, unique=True),  # random, used once
+    Column("destination", String(32), nullable=False),
+    Column("asked_us", BigInteger, nullable=False),
+)
+"""Requests for storage commitment that were, or were about to be, sent to a destination."""
+
+commitment_deliveries = Table(
+    "commitment_deliveries",
+    metadata,
+    Column("commitment_id", ForeignKey("commitments.id", ondelete="CASCADE"), primary_key=True),
+    Column(
+        "delivery_id",
+        ForeignKey("deliveries.id", ondelete="CASCADE"),
+        primary_key=True,
+        index=True,
+    ),
+)
+"""What a request still waits to hear of; a row goes with the answer."""
+
+commitment_requests = Table(
+    "commitment_requests",
+    metadata,
+    _key(),
+    Column("transaction_uid", String(64), nullable=False),
+    Column("source_ae", String(16), nullable=False),
+    Column("address", String(64), nullable=False),  # that it was asked from
+    Column("asked_us", BigInteger, nullable=False),
+    Column("verified_us", BigInteger, nullable=True),  # every file was looked at
+    Column("attempts", Integer, nullable=False, server_default="0"),  # associations of our own
+    Column("due_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger, nullable=True),  # its result was heard, or given up
+    Column("detail", Text, nullable=False, server_default=""),  # in words
+    UniqueConstraint("source_ae", "transaction_uid"),
+)
+Index("ix_commitment_requests_due", commitment_requests.c.ended_us, commitment_requests.c.due_us)
+"""Requests of modalities that we commit to storage."""
+
+commitment_references = Table(
+    "commitment_references",
+    metadata,
+    Column(
+        "request_id", ForeignKey("commitment_requests.id", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("sop_class_uid", String(64), nullable=False),
+    Column("sop_instance_uid", String(64), nullable=False),
+    Column("failure", Integer, nullable=True),  # Failure Reason; 0: committed; none: not known yet
+)
+"""The instances that a request names."""
 
 events = Table(
     "events",

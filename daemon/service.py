@@ -9,18 +9,23 @@ from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from daemon import audit, certificates, clock, failpoints, jobs, reconcile, setup, status, systemd
+from daemon import audit, certificates, clock, failpoints, jobs, metrics, setup, systemd
+from daemon.asker import Asker
 from daemon.assemble import Assembler
 from daemon.audit_notes import Notes
+from daemon.callers import Callers
 from daemon.child import START_S, Child, ChildOptions
-from daemon.config import Config, guard_open_door
+from daemon.commitment import Reports, trust_stored
+from daemon.config import Config, Destination, guard_open_door
+from daemon.custody import Custody
 from daemon.database import Database
 from daemon.deliver import Deliverer, park_unknown, remote
 from daemon.errors import ConfigError, DaemonError, UnavailableError
 from daemon.http import HttpServer
+from daemon.nightly import Nightly
 from daemon.pulse import Pulse
 from daemon.receive import Reception
-from daemon.retention import Retention
+from daemon.teller import Teller
 from daemon.worker import Worker
 from dicom_io.acceptor import Acceptor
 from dicom_io.errors import DicomIOError
@@ -102,28 +107,26 @@ class Service:
         self._assembler = Assembler(
             config, self.database, now, self._eligible, bundle.digest, recipe
         )
+        reports = Reports(self.database, self._folders.objects, now)
         self._deliverers = {
-            item.name: Deliverer(
-                remote(item, config.node.ae_title, tls.client if tls else None),
-                self.database,
-                self._folders.objects,
-                now,
-                notes=notes,
-            )
-            for item in config.destinations
+            item.name: self._deliverer(item, reports) for item in config.destinations
         }
         self._model_problem = "the model is still loading"
         self.model_failed = False
-        self._retention = Retention(
-            config.retention,
-            self.database,
-            self._folders.spool,
-            self._folders.objects,
-            now,
-            self._stopping,
+        self._nightly = Nightly(
+            config.retention, self.database, self._folders, tls, now, self._stopping
         )
-        reception = Reception(config, self.database, self._folders.spool, now, notes)
-        self._acceptor = _acceptor(config, reception, tls.server if tls else None)
+        reception = Reception(config, self.database, self._folders.spool, now, reports, notes)
+        self._teller: Teller | None = None
+        provider = None
+        if config.node.storage_commitment_scp:
+            callers = Callers(config)
+            provider = Custody(callers, self.database, self._folders.spool, now)
+            self._teller = Teller(
+                config.node.ae_title, callers, provider, self.database, now, self._sources_tls()
+            )
+        server = tls.server if tls else None
+        self._acceptor = _acceptor(config, reception, provider, server)
         self._http = HttpServer(self, config.http.host, config.http.port)
         self._calendar = BackgroundScheduler(timezone="UTC")
 
@@ -144,12 +147,13 @@ class Service:
         except DicomIOError as error:
             raise UnavailableError(str(error)) from error
         self._http.start()
-        names = list(self._deliverers)
-        self.database.write(lambda c: park_unknown(c, names, self._clock()))
+        self._adopt()
         self._thread("assembler", self._assemble)
         self._thread("worker", self._work)
         for name, deliverer in self._deliverers.items():
             self._thread(f"deliver-{name}", partial(deliverer.run, self._stopping))
+        if self._teller is not None:
+            self._thread("commitment", partial(self._teller.run, self._stopping))
         # a machine that was asleep then makes up for one night, however many it missed
         self._calendar.add_job(
             self.nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None
@@ -161,6 +165,26 @@ class Service:
             "ready",
             extra={"action": "start", "port": self.port, "http_port": self.http_port},
         )
+
+    def _deliverer(self, destination: Destination, reports: Reports) -> Deliverer:
+        tls = self._tls.client if self._tls else None
+        peer = remote(destination, self.config.node.ae_title, tls)
+        asks = destination.storage_commitment
+        asker = Asker(peer, self.database, reports, self._clock) if asks else None
+        objects = self._folders.objects
+        return Deliverer(peer, self.database, objects, self._clock, notes=self._notes, asker=asker)
+
+    def _sources_tls(self) -> ssl.SSLContext | None:
+        """Return what modalities are called back in: what they call in."""
+        return self._tls.client if self._tls and self.config.tls.receive else None
+
+    def _adopt(self) -> None:
+        """Bring deliveries that wait in line with the destinations of this configuration."""
+        trusted = [d.name for d in self.config.destinations if not d.storage_commitment]
+        names, now = list(self._deliverers), self._clock()
+        self.database.write(lambda c: park_unknown(c, names, now))
+        for file_hash in self.database.write(lambda c: trust_stored(c, trusted, now)):
+            self._folders.objects.remove(file_hash)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set; then drain."""
@@ -245,18 +269,7 @@ class Service:
 
     def nightly(self) -> None:
         """Do what the calendar asks for once a night."""
-        free = self._folders.spool.free_bytes() // 2**30
-        swept = {
-            kind.words: reconcile.sweep(self.database, kind)
-            for kind in (
-                reconcile.instances(self._folders.spool),
-                reconcile.objects(self._folders.objects),
-            )
-        }
-        log.info("nightly check", extra={"action": "nightly", "free_gib": free, "swept": swept})
-        if self._tls is not None:
-            certificates.log_expiry(self._tls, self._clock())
-        self._retention.run()
+        self._nightly.run()
 
     # Probed
 
@@ -280,32 +293,37 @@ class Service:
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics."""
-        values: dict[str, float] = {
-            "axnode_disk_free_bytes": self._folders.spool.free_bytes(),
+        values = {
+            "axnode_disk_free_bytes": float(self._folders.spool.free_bytes()),
             "axnode_ready": float(not self.unready()),
-            "axnode_audit_lost_total": self._trail.lost if self._trail else 0,
+            "axnode_audit_lost_total": float(self._trail.lost if self._trail else 0),
         }
+        now = self._clock()
         if self._tls is not None:
-            for setting, left in self._tls.expiry_s(self._clock()).items():
-                values[f'axnode_certificate_expiry_seconds{{setting="{setting}"}}'] = left
+            values |= metrics.certificates(self._tls, now)
+        names = [destination.name for destination in self.config.destinations]
         with self.database.read() as connection:
-            for state, number in status.counts(connection).items():
-                values[f'axnode_studies{{state="{state}"}}'] = number
-            values["axnode_oldest_waiting_seconds"] = (
-                status.oldest_waiting_s(connection, self._clock()) or 0.0
-            )
-            names = [destination.name for destination in self.config.destinations]
-            for item in status.destinations(connection, names):
-                for state in ("pending", "delivered", "parked"):
-                    key = f'axnode_deliveries{{destination="{item["name"]}",state="{state}"}}'
-                    values[key] = item[state]
-        return values
+            return values | metrics.rows(connection, names, now)
 
 
-def _acceptor(config: Config, reception: Reception, tls: ssl.SSLContext | None) -> Acceptor:
+def _acceptor(
+    config: Config,
+    reception: Reception,
+    provider: Custody | None,
+    tls: ssl.SSLContext | None,
+) -> Acceptor:
     node = config.node
     limits = Limits(max_associations=node.max_associations)
     listener = systemd.listener()
     if listener is not None:
         guard_open_door(config, listener.getsockname()[0])
-    return Acceptor(reception, reception.accepted, node.host, node.port, limits, listener, tls=tls)
+    return Acceptor(
+        reception,
+        reception.accepted,
+        node.host,
+        node.port,
+        limits,
+        listener,
+        tls=tls,
+        provider=provider,
+    )

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 from daemon import schema
 from daemon.lifecycle import DeliveryState, StudyState
 
-_WAITING = (DeliveryState.PENDING, DeliveryState.PARKED)
+_WAITING = (DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.PARKED)
 
 
 def counts(connection: Connection) -> dict[str, int]:
@@ -43,7 +43,7 @@ def destinations(connection: Connection, names: Sequence[str]) -> list[dict[str,
             "last_failure": connection.execute(
                 select(table.c.detail)
                 .where(table.c.destination == name, table.c.state.in_(_WAITING))
-                .where(table.c.attempts > 0)
+                .where(table.c.attempts > 0, table.c.detail != "")
                 .order_by(table.c.id.desc())
                 .limit(1)
             ).scalar()

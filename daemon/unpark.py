@@ -6,10 +6,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from daemon import schema
-from daemon.deliver import settle_study
 from daemon.errors import InputError
 from daemon.events import move_analysis, move_delivery, move_study
 from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
+from daemon.rest import settle_study
 
 _BY_HAND = "retried by hand"
 _RETRIED = (StudyState.PARKED, StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
@@ -96,7 +96,7 @@ def _retry_deliveries(
     whole = [row for row in rows if row.file != FileState.LOST]
     known = [row.id for row in whole if row.destination in destinations]
     gone = [row.id for row in whole if row.destination not in destinations]
-    values = {"due_us": now_us, "attempts": 0}
+    values = {"due_us": now_us, "attempts": 0, "resends": 0}
     for row_id in known:
         move_delivery(connection, row_id, DeliveryState.PENDING, _BY_HAND, now_us, **values)
     for row_id in gone:

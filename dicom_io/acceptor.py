@@ -22,6 +22,8 @@ from dicom_io.reception import (
     CALLING_AE_UNKNOWN,
     CONGESTED,
     LIMIT_EXCEEDED,
+    CommitmentProvider,
+    EventReport,
     Handler,
     Limits,
     Peer,
@@ -36,6 +38,8 @@ __all__ = [
     "CONGESTED",
     "LIMIT_EXCEEDED",
     "Acceptor",
+    "CommitmentProvider",
+    "EventReport",
     "Handler",
     "Limits",
     "Peer",
@@ -69,6 +73,8 @@ class Acceptor:
     tls
         Context that every connection is taken in; None: plain DICOM. The handshake is the
         association's, in its own thread.
+    provider
+        Who is asked to commit to storage; without one such requests are refused.
     """
 
     def __init__(
@@ -80,8 +86,10 @@ class Acceptor:
         limits: Limits | None = None,
         listener: socket.socket | None = None,
         tls: ssl.SSLContext | None = None,
+        provider: CommitmentProvider | None = None,
     ) -> None:
         self._handler = handler
+        self._provider = provider
         self._limits = limits or Limits()
         self._negotiator = Negotiator(accept, self._limits.pdu_bytes)
         self._admission = Admission(self._limits)
@@ -200,6 +208,7 @@ class Acceptor:
             self._admission,
             self._limits,
             self._stopping,
+            self._provider,
         )
         self._admission.connect(association.ticket)
         thread = threading.Thread(

@@ -25,7 +25,7 @@ from dicom_io.pdu import (
     abort,
     reject,
 )
-from dicom_io.reception import Handler, Limits, Peer, Rejection
+from dicom_io.reception import CommitmentProvider, Handler, Limits, Peer, Rejection
 from dicom_io.tls_socket import HANDSHAKE_BYTES, HANDSHAKE_RECORD, sever
 
 
@@ -42,6 +42,7 @@ class Association:
         admission: Admission,
         limits: Limits,
         stopping: threading.Event,
+        provider: CommitmentProvider | None = None,
     ) -> None:
         self._sock = sock
         self._address = address
@@ -49,6 +50,7 @@ class Association:
         self._negotiator = negotiator
         self._admission = admission
         self._limits = limits
+        self._provider = provider
         self._journal = Journal(str(number))
         self._stream = PduStream(sock, stopping.is_set)
         self._conversation: Conversation | None = None
@@ -108,6 +110,7 @@ class Association:
             self._handler,
             self._limits,
             self._journal,
+            self._provider,
         )
         self._conversation.run()
         self._journal.note(logging.INFO, "association_released", "association released")

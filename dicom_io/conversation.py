@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from dicom_io import dimse
+from dicom_io.commitment import NO_SUCH_CLASS, NO_SUCH_INSTANCE, PUSH_MODEL_INSTANCE
 from dicom_io.journal import Journal
-from dicom_io.messages import Receiver, Refusal, Report, Store
+from dicom_io.messages import Action, Receiver, Refusal, Report, Store
 from dicom_io.negotiation import Context
 from dicom_io.pdu import (
     A_ABORT,
@@ -22,13 +23,15 @@ from dicom_io.pdu import (
     PduStream,
     Pdv,
     command_pdus,
+    data_pdus,
     data_values,
     release_response,
 )
-from dicom_io.reception import Handler, Limits, Peer, StoreRequest
-from dicom_io.syntaxes import VERIFICATION
+from dicom_io.reception import CommitmentProvider, Handler, Limits, Peer, StoreRequest
+from dicom_io.syntaxes import STORAGE_COMMITMENT, VERIFICATION
 from dicom_io.uids import is_uid
 
+_MESSAGE_ID = 1  # of our own requests, of which one at a time is open
 _RESPONSE_BIT = 0x8000
 _C_CANCEL_RQ = 0x0FFF
 
@@ -53,6 +56,7 @@ class Conversation:
         handler: Handler,
         limits: Limits,
         journal: Journal,
+        provider: CommitmentProvider | None = None,
     ) -> None:
         self._stream = stream
         self._peer = peer
@@ -61,6 +65,9 @@ class Conversation:
         self._handler = handler
         self._limits = limits
         self._journal = journal
+        self._provider = provider
+        self._promised: dict[int, int] = {}  # results that are owed, with their context
+        self._told: int | None = None  # the result that was sent, and has no answer yet
         self._command = bytearray()  # fragments of a command set so far
         self._context_id = 0  # of the message under way
         self._request: _Request | None = None
@@ -88,7 +95,12 @@ class Conversation:
         """Wait for a PDU; returns its type, its length and when its body is due."""
         idle = not self._command and self._request is None
         wait = self._limits.idle_s if idle else self._limits.message_gap_s
-        kind = self._stream.await_byte(wait, f"silence for {wait:g} s", may_stop=idle)
+        kind = self._stream.await_byte(
+            wait,
+            f"silence for {wait:g} s",
+            may_stop=idle,
+            on_tick=self._tell if idle else lambda: None,
+        )
         if not A_ASSOCIATE_RQ <= kind <= A_ABORT:
             raise Cut("a PDU of an unknown type", UNRECOGNISED_PDU)
         if not idle:
@@ -124,6 +136,8 @@ class Conversation:
             return
         command = dimse.decode(self._command)
         self._command = bytearray()
+        if command is not None and self._is_heard(command):
+            return
         if command is None or (command.message_id is None and command.field != _C_CANCEL_RQ):
             raise Cut("a command set is damaged or lacks required elements", INVALID_PARAMETER)
         if command.field == _C_CANCEL_RQ:
@@ -146,6 +160,41 @@ class Conversation:
         self._complete = True
         status = request.receiver.finish()
         self._respond(request, status)
+        if isinstance(request.receiver, Action) and request.receiver.number is not None:
+            self._promised[request.receiver.number] = request.context_id
+
+    def _tell(self) -> None:
+        """Send a result that is owed on this association, while the peer says nothing."""
+        if self._provider is None or self._told is not None:
+            return
+        for number, context_id in self._promised.items():
+            syntax = self._contexts[context_id].transfer_syntax
+            report = self._provider.result(number, syntax)
+            if report is not None:
+                self._told = number
+                break
+        else:
+            return
+        del self._promised[number]
+        command = dimse.event_report(
+            _MESSAGE_ID, STORAGE_COMMITMENT, PUSH_MODEL_INSTANCE, report.event_type_id
+        )
+        self._stream.send(
+            command_pdus(context_id, command, self._peer_maximum)
+            + data_pdus(context_id, report.dataset, self._peer_maximum),
+            self._limits.send_s,
+        )
+
+    def _is_heard(self, command: dimse.Command) -> bool:
+        """Take the answer to a result of ours, if it is one."""
+        number = self._told
+        answered = (command.field, command.responded_to, command.has_data_set)
+        if number is None or answered != (dimse.N_EVENT_REPORT_RSP, _MESSAGE_ID, False):
+            return False
+        self._told = None
+        if self._provider is not None and command.status is not None:
+            self._provider.heard(number, command.status)
+        return True
 
     def _respond(self, request: _Request, status: int) -> None:
         self._request, self._complete = None, False
@@ -166,15 +215,25 @@ class Conversation:
         if command.field == dimse.C_ECHO_RQ:
             known = context.abstract_syntax == VERIFICATION
             return Refusal(dimse.SUCCESS if known else dimse.SOP_CLASS_NOT_SUPPORTED)
+        small = context.transfer_syntax, self._limits.report_bytes
         if command.field == dimse.N_EVENT_REPORT_RQ and command.event_type_id is not None:
-            return Report(
-                self._handler,
-                self._peer,
-                command.event_type_id,
-                context.transfer_syntax,
-                self._limits.report_bytes,
-            )
+            return Report(self._handler, self._peer, command.event_type_id, *small)
+        if self._provider is not None and command.field == dimse.N_ACTION_RQ:
+            return self._action(self._provider, command, context)
         return Refusal(dimse.UNRECOGNISED_OPERATION)
+
+    def _action(
+        self, provider: CommitmentProvider, command: dimse.Command, context: Context
+    ) -> Receiver:
+        named = (context.abstract_syntax, command.sop_class_uid)
+        if named != (STORAGE_COMMITMENT, STORAGE_COMMITMENT):
+            return Refusal(NO_SUCH_CLASS)
+        if command.sop_instance_uid != PUSH_MODEL_INSTANCE:
+            return Refusal(NO_SUCH_INSTANCE)
+        kind = command.action_type_id or 0
+        return Action(
+            provider, self._peer, kind, context.transfer_syntax, self._limits.report_bytes
+        )
 
     def _store(self, command: dimse.Command, context: Context) -> Receiver:
         refused = self._store_fault(command, context)

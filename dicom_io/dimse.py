@@ -10,6 +10,8 @@ from dicom_io.uids import uid_text
 C_STORE_RQ: Final = 0x0001
 C_ECHO_RQ: Final = 0x0030
 N_EVENT_REPORT_RQ: Final = 0x0100
+N_EVENT_REPORT_RSP: Final = 0x8100
+N_ACTION_RQ: Final = 0x0130
 _RESPONSE: Final = 0x8000
 
 SUCCESS: Final = 0x0000
@@ -20,8 +22,9 @@ UNRECOGNISED_OPERATION: Final = 0x0211  # PS3.7 C.5.23
 OUT_OF_RESOURCES: Final = 0xA700  # PS3.4 B.2.3
 CANNOT_UNDERSTAND: Final = 0xC000  # PS3.4 B.2.3
 
-_NO_DATA_SET: Final = 0x0101
+_DATA_SET, _NO_DATA_SET = 0x0001, 0x0101
 _GROUP_LENGTH, _AFFECTED_CLASS, _COMMAND_FIELD = 0x0000, 0x0002, 0x0100
+_REQUESTED_CLASS, _REQUESTED_INSTANCE, _ACTION_TYPE = 0x0003, 0x1001, 0x1008
 _MESSAGE_ID, _RESPONDED_TO, _DATA_SET_TYPE = 0x0110, 0x0120, 0x0800
 _STATUS, _AFFECTED_INSTANCE, _EVENT_TYPE = 0x0900, 0x1000, 0x1002
 
@@ -39,6 +42,9 @@ class Command:
     sop_class_uid: str  # "" where absent
     sop_instance_uid: str  # "" where absent
     event_type_id: int | None
+    action_type_id: int | None = None
+    responded_to: int | None = None  # of an answer
+    status: int | None = None  # of an answer
 
 
 def decode(data: bytes | bytearray) -> Command | None:
@@ -51,10 +57,18 @@ def decode(data: bytes | bytearray) -> Command | None:
         field=field,
         message_id=_number(elements, _MESSAGE_ID),
         has_data_set=_number(elements, _DATA_SET_TYPE) != _NO_DATA_SET,
-        sop_class_uid=uid_text(elements.get(_AFFECTED_CLASS, b"")),
-        sop_instance_uid=uid_text(elements.get(_AFFECTED_INSTANCE, b"")),
+        sop_class_uid=_first_uid(elements, _AFFECTED_CLASS, _REQUESTED_CLASS),
+        sop_instance_uid=_first_uid(elements, _AFFECTED_INSTANCE, _REQUESTED_INSTANCE),
         event_type_id=_number(elements, _EVENT_TYPE),
+        action_type_id=_number(elements, _ACTION_TYPE),
+        responded_to=_number(elements, _RESPONDED_TO),
+        status=_number(elements, _STATUS),
     )
+
+
+def _first_uid(elements: Mapping[int, bytes], *numbers: int) -> str:
+    """Text of the first of these UIDs that is there; "" where none is."""
+    return next((uid_text(elements[number]) for number in numbers if number in elements), "")
 
 
 def _elements(data: bytes | bytearray) -> Mapping[int, bytes]:
@@ -89,8 +103,31 @@ def response(request: Command, status: int) -> bytes:
             _us(_STATUS, status),
             _uid(_AFFECTED_INSTANCE, request.sop_instance_uid),
             _us(_EVENT_TYPE, request.event_type_id),
+            _us(_ACTION_TYPE, request.action_type_id),
         )
     )
+    return _with_length(body)
+
+
+def event_report(
+    message_id: int, sop_class_uid: str, sop_instance_uid: str, event_type_id: int
+) -> bytes:
+    """Encode an N-EVENT-REPORT request that has a data set (PS3.7 10.3.1.1)."""
+    return _with_length(
+        b"".join(
+            (
+                _uid(_AFFECTED_CLASS, sop_class_uid),
+                _us(_COMMAND_FIELD, N_EVENT_REPORT_RQ),
+                _us(_MESSAGE_ID, message_id),
+                _us(_DATA_SET_TYPE, _DATA_SET),
+                _uid(_AFFECTED_INSTANCE, sop_instance_uid),
+                _us(_EVENT_TYPE, event_type_id),
+            )
+        )
+    )
+
+
+def _with_length(body: bytes) -> bytes:
     return _ELEMENT.pack(0, _GROUP_LENGTH, 4) + struct.pack("<L", len(body)) + body
 
 

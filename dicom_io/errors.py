@@ -5,6 +5,7 @@ DicomIOError
  │   ├─ MalformedInstance   0xC000: the bytes are not a data set
  │   ├─ InvalidInstanceUID  0x0117: the SOP Instance UID is not a UID
  │   └─ IdentifierMismatch  0xA900: command and data set disagree
+ ├─ CommitmentRefused       a storage commitment message answered with a failure status
  ├─ FrameError              an image cannot be analysed; carries its reason code
  ├─ PeerError               another node could not be reached or refused us
  ├─ TlsSetupError           a certificate or key cannot be used; names the setting
@@ -46,6 +47,14 @@ class IdentifierMismatch(StoreRefused):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, 0xA900)
+
+
+class CommitmentRefused(DicomIOError):
+    """A storage commitment request or report that is answered with `status` (PS3.7 C)."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class FrameError(DicomIOError):

@@ -51,11 +51,18 @@ class Line:
     """One association to a peer; `trouble` says why it was cut, "" while it was not."""
 
     def __init__(
-        self, remote: Remote, contexts: Sequence[PresentationContext], progress_timeout_s: float
+        self,
+        remote: Remote,
+        contexts: Sequence[PresentationContext],
+        progress_timeout_s: float,
+        handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),  # pynetdicom's, of its events
+        roles: Sequence[Any] = (),  # pynetdicom's, that are proposed with it
     ) -> None:
         self._remote = remote
         self._contexts = list(contexts)
         self._timeout_s = progress_timeout_s
+        self._handlers = handlers
+        self._roles = list(roles)
         self._refusal: PeerError | None = None
         self._assoc: Any = None  # pynetdicom's Association
         self._socket: socket.socket | None = None
@@ -160,8 +167,10 @@ class Line:
             contexts=self._contexts,
             ae_title=self._remote.ae_title,
             max_pdu=_PDU_BYTES,
+            ext_neg=self._roles,
             tls_args=self._tls_args(),
             evt_handlers=[
+                *self._handlers,
                 (evt.EVT_CONN_OPEN, self._opened),
                 (evt.EVT_DATA_SENT, self._moved),
                 (evt.EVT_DATA_RECV, self._moved),

@@ -2,13 +2,13 @@
 
 import errno
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
 from dicom_io.dimse import OUT_OF_RESOURCES, PROCESSING_FAILURE
 from dicom_io.errors import StoreRefused
 from dicom_io.journal import Journal
 from dicom_io.pdu import NOT_SPECIFIED, Cut
-from dicom_io.reception import Handler, Peer, Sink, StoreRequest
+from dicom_io.reception import CommitmentProvider, Handler, Peer, Sink, StoreRequest
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -106,15 +106,12 @@ def _status(error: StoreRefused | OSError) -> tuple[int, str]:
     return PROCESSING_FAILURE, f"the instance could not be written ({type(error).__name__})"
 
 
-class Report:
-    """Collects the data set of an N-EVENT-REPORT, which is small."""
+class _Small:
+    """Collects a data set that is small and held in memory."""
 
-    def __init__(
-        self, handler: Handler, peer: Peer, event_type_id: int, syntax: str, limit: int
-    ) -> None:
-        self._handler = handler
+    def __init__(self, peer: Peer, type_id: int, syntax: str, limit: int) -> None:
         self._peer = peer
-        self._event_type_id = event_type_id
+        self._type_id = type_id
         self._syntax = syntax
         self._limit = limit
         self._data = bytearray()
@@ -122,14 +119,38 @@ class Report:
     def write(self, data: memoryview) -> None:
         """Collect the bytes."""
         if len(self._data) + len(data) > self._limit:
-            raise Cut("an event report is larger than this node accepts", NOT_SPECIFIED)
+            raise Cut("a report or request is larger than this node accepts", NOT_SPECIFIED)
         self._data += data
+
+    def discard(self) -> None:
+        """Nothing outlives this object."""
+
+
+class Report(_Small):
+    """An N-EVENT-REPORT."""
+
+    def __init__(self, handler: Handler, *of_small: Any) -> None:
+        super().__init__(*of_small)
+        self._handler = handler
 
     def finish(self) -> int:
         """Hand the report to the node."""
         return self._handler.event_report(
-            self._peer, self._event_type_id, bytes(self._data), self._syntax
+            self._peer, self._type_id, bytes(self._data), self._syntax
         )
 
-    def discard(self) -> None:
-        """Nothing outlives this object."""
+
+class Action(_Small):
+    """An N-ACTION; `number` is that of its result, once it was accepted."""
+
+    def __init__(self, provider: CommitmentProvider, *of_small: Any) -> None:
+        super().__init__(*of_small)
+        self._provider = provider
+        self.number: int | None = None
+
+    def finish(self) -> int:
+        """Hand the request to the node."""
+        status, self.number = self._provider.request(
+            self._peer, self._type_id, bytes(self._data), self._syntax
+        )
+        return status

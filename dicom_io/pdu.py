@@ -109,13 +109,21 @@ class PduStream:
                 raise Cut(failure(error)) from error
         return names(self._sock.getpeercert() or {})
 
-    def await_byte(self, seconds: float, what: str, *, may_stop: bool = False) -> int:
+    def await_byte(
+        self,
+        seconds: float,
+        what: str,
+        *,
+        may_stop: bool = False,
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> int:
         """Wait for the next PDU to begin and return its type.
 
-        With `may_stop`, the wait ends in Stopping when the node stops.
+        With `may_stop`, the wait ends in Stopping when the node stops. `on_tick` is called now and
+        then while nothing comes.
         """
         deadline = time.monotonic() + seconds
-        self._fill(1, deadline, what, may_stop=may_stop)
+        self._fill(1, deadline, what, may_stop=may_stop, on_tick=on_tick)
         return self._buffer[self._start]
 
     def header(self, deadline: float) -> tuple[int, int]:
@@ -145,7 +153,15 @@ class PduStream:
         """Bytes of the buffer."""
         return len(self._buffer)
 
-    def _fill(self, count: int, deadline: float, late: str, *, may_stop: bool = False) -> None:
+    def _fill(
+        self,
+        count: int,
+        deadline: float,
+        late: str,
+        *,
+        may_stop: bool = False,
+        on_tick: Callable[[], None] = lambda: None,
+    ) -> None:
         """Wait until `count` bytes are in the buffer."""
         if self._start == self._end:
             self._start = self._end = 0
@@ -155,7 +171,7 @@ class PduStream:
             self._start, self._end = 0, kept
         while self._end - self._start < count:
             self._check(deadline, late, may_stop=may_stop)
-            self._receive()
+            self._receive(on_tick)
 
     def _check(self, deadline: float, late: str, *, may_stop: bool) -> None:
         if may_stop and self._stopping():
@@ -163,10 +179,11 @@ class PduStream:
         if time.monotonic() > deadline:
             raise Cut(late, NOT_SPECIFIED)
 
-    def _receive(self) -> None:
+    def _receive(self, on_tick: Callable[[], None]) -> None:
         try:
             received = self._sock.recv_into(self._view[self._end :])
         except TimeoutError:
+            on_tick()
             return
         except OSError as error:
             raise Cut(f"the connection was lost ({type(error).__name__})") from error
@@ -223,11 +240,21 @@ def data_values(body: memoryview) -> Iterator[Pdv]:
 
 def command_pdus(context_id: int, command: bytes, peer_maximum: int) -> bytes:
     """Encode a command set in PDUs that the peer can take; 0 means that it takes any length."""
-    room = max(peer_maximum - _PDV.size, 1) if peer_maximum else len(command)
-    pieces = [command[start : start + room] for start in range(0, len(command), room)]
+    return _pdus(context_id, command, peer_maximum, 1)
+
+
+def data_pdus(context_id: int, dataset: bytes, peer_maximum: int) -> bytes:
+    """Encode a data set in PDUs that the peer can take; 0 means that it takes any length."""
+    return _pdus(context_id, dataset, peer_maximum, 0)
+
+
+def _pdus(context_id: int, data: bytes, peer_maximum: int, control: int) -> bytes:
+    """Encode fragments; `control` is the message control header of all but the last (PS3.8 E.2)."""
+    room = max(peer_maximum - _PDV.size, 1) if peer_maximum else len(data)
+    pieces = [data[start : start + room] for start in range(0, len(data), room)]
     return b"".join(
         _HEADER.pack(P_DATA_TF, len(piece) + _PDV.size)
-        + _PDV.pack(len(piece) + 2, context_id, 3 if number == len(pieces) else 1)
+        + _PDV.pack(len(piece) + 2, context_id, control | 2 * (number == len(pieces)))
         + piece
         for number, piece in enumerate(pieces, 1)
     )

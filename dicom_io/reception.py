@@ -92,6 +92,29 @@ class Handler(Protocol):
 
 
 @dataclass(frozen=True)
+class EventReport:
+    """A storage commitment result that the node sends."""
+
+    event_type_id: int
+    dataset: bytes
+
+
+class CommitmentProvider(Protocol):
+    """The node as one that is asked to commit (PS3.4 J); called from many threads at once."""
+
+    def request(
+        self, peer: Peer, action_type_id: int, dataset: bytes, transfer_syntax_uid: str
+    ) -> tuple[int, int | None]:
+        """Take an N-ACTION; return its status, and the number under which its result will be."""
+
+    def result(self, number: int, transfer_syntax_uid: str) -> EventReport | None:
+        """Return the result of a request, once it is there and nobody has heard it."""
+
+    def heard(self, number: int, status: int) -> None:
+        """Take the peer's answer to a result."""
+
+
+@dataclass(frozen=True)
 class Limits:
     """Deadlines and byte caps of reception; the defaults suit a hospital network."""
 
@@ -107,7 +130,7 @@ class Limits:
     pdu_bytes: int = 128 * 1024  # of a P-DATA-TF; advertised to the peer
     command_bytes: int = 64 * 1024  # of a command set
     dataset_bytes: int = 4 << 30  # of a data set
-    report_bytes: int = 16 << 20  # of an N-EVENT-REPORT's data set, which is held in memory
+    report_bytes: int = 16 << 20  # of an N-EVENT-REPORT's or N-ACTION's data set, held in memory
     max_associations: int = 64  # at once
     max_associations_per_address: int = 32
     max_connections: int = 512  # that have not associated yet; the oldest makes room

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from daemon.clock import seconds
+from dicom_io.commitment import Request
+from dicom_io.commitment_scu import Answer, OnReport
 from dicom_io.errors import PeerError
 from dicom_io.scu import Outcome, Remote, StoreResult
+from dicom_io.syntaxes import EXPLICIT_LITTLE
 from model.nodes import PredictedNode
 from model.preprocess import Prepared
 
@@ -85,6 +88,46 @@ class FakeSend:
             self.before(path)
             self.sent.append(path.read_bytes())
             on_result(StoreResult(path, outcome, status, f"answered {outcome.value}"))
+
+
+@dataclass
+class FakeAsk:
+    """The other end of a request for storage commitment: answers as scripted, or accepts."""
+
+    answers: list[tuple[int | None, bool]] = field(default_factory=list)  # status, permanent
+    unreachable: PeerError | None = None
+    # what it reports of a request while it is open: event type and data set; None: nothing
+    reports: Callable[[Request], tuple[int, bytes] | None] = lambda request: None
+    before: Callable[[], None] = lambda: None  # called before the first request is sent
+    asked: list[Request] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)  # that its reports were answered with
+    heard: list[bool] = field(default_factory=list)  # whether all was heard, after each association
+
+    def __call__(
+        self,
+        peer: Remote,
+        requests: Sequence[Request],
+        on_report: OnReport,
+        done: Callable[[], bool],
+        on_tick: Callable[[], None],
+    ) -> list[Answer]:
+        """Take the requests, as `daemon.asker` asks it."""
+        self.before()
+        if self.unreachable is not None:
+            raise self.unreachable
+        found = []
+        for request in requests:
+            self.asked.append(request)
+            status, permanent = self.answers.pop(0) if self.answers else (0, False)
+            uid, accepted = request.transaction_uid, status == 0
+            words = "asked to commit" if accepted else f"refused with {status}"
+            found.append(Answer(uid, accepted, permanent, status, words))
+            report = self.reports(request)
+            if report is not None:
+                self.statuses.append(on_report(*report, EXPLICIT_LITTLE))
+            on_tick()
+        self.heard.append(done())
+        return found
 
 
 @contextmanager

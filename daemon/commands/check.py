@@ -191,10 +191,15 @@ def _model(config: "Config") -> str:
 
 def _echo(config: "Config", destination: "Destination") -> str:
     from daemon.deliver import remote
-    from dicom_io import scu
+    from dicom_io import commitment_scu, scu
 
     tls = _tls(config) if destination.tls else None
-    scu.echo(remote(destination, config.node.ae_title, tls.client if tls else None))
+    peer = remote(destination, config.node.ae_title, tls.client if tls else None)
+    scu.echo(peer)
     how = " over TLS" if tls else ""
     where = f"{destination.ae_title} at {destination.host}:{destination.port}"
-    return f"C-ECHO answered by {where}{how}"
+    found = f"C-ECHO answered by {where}{how}"
+    if destination.storage_commitment:
+        commitment_scu.ask(peer, (), lambda *report: 0)  # for nothing: is the service there?
+        found += ", which offers storage commitment"
+    return found

@@ -39,7 +39,7 @@ def _text(report: dict[str, Any]) -> str:
     lines.append(f"oldest waiting   {'none' if oldest is None else f'{oldest:.0f} s'}")
     lines.append("destinations")
     for item in report["destinations"]:
-        shown = ["delivered", "pending", "parked", *(k for k in ("replaced",) if item[k])]
+        shown = ["delivered", "pending", "parked", *(k for k in ("stored", "replaced") if item[k])]
         counts = ", ".join(f"{item[key]} {key}" for key in shown)
         lines.append(f"  {item['name']:14} {counts}")
         if item["last_failure"]:

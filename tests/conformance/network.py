@@ -11,6 +11,7 @@ from typing import Any
 from pydicom.uid import UID
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ
 
+from daemon.commitment import Reports
 from daemon.config import Config
 from daemon.receive import Reception
 from daemon.spool import Spool
@@ -41,7 +42,7 @@ LIMIT_WORDS: Mapping[str, str] = {
     "pdu_bytes": "bytes, longest P-DATA-TF; advertised",
     "command_bytes": "bytes, longest command set",
     "dataset_bytes": "bytes, longest data set",
-    "report_bytes": "bytes, longest data set of an N-EVENT-REPORT",
+    "report_bytes": "bytes, longest data set of an N-EVENT-REPORT or N-ACTION",
     "max_associations": "associations at once (`node.max_associations`)",
     "max_associations_per_address": "associations at once from one address",
     "max_connections": "connections without an association; the oldest makes room",
@@ -67,6 +68,9 @@ def named(uid: str) -> str:
     return known.name + " (retired)" * known.is_retired
 
 
+_CHOICE = "each only where it is configured, see 4.4"
+
+
 def sop_class_table() -> str:
     """Return the SOP classes with the node's roles."""
     rows = [(named(syntaxes.VERIFICATION), syntaxes.VERIFICATION, "yes", "yes", "")]
@@ -78,7 +82,7 @@ def sop_class_table() -> str:
         note = "" if analysed else "as SCP its own objects only, which are not kept"
         rows.append((named(uid), uid, "yes" if sent else "no", "yes", note))
     rows.append(
-        (named(syntaxes.STORAGE_COMMITMENT), syntaxes.STORAGE_COMMITMENT, "no", "no", "4.4")
+        (named(syntaxes.STORAGE_COMMITMENT), syntaxes.STORAGE_COMMITMENT, "yes", "yes", _CHOICE)
     )
     return table(("SOP class", "UID", "SCU", "SCP", "Note"), rows)
 
@@ -111,7 +115,9 @@ def node(
     folder.mkdir(parents=True)
     with builders.database(folder) as database:
         config: Config = builders.config(folder, **tables)
-        reception = Reception(config, database, Spool(folder / "spool"), FakeClock())
+        clock = FakeClock()
+        reports = Reports(database, Spool(folder / "objects"), clock)
+        reception = Reception(config, database, Spool(folder / "spool"), clock, reports)
         acceptor = Acceptor(reception, reception.accepted, limits=limits or Limits(), tls=secured)
         acceptor.start()
         try:

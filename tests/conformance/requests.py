@@ -11,13 +11,16 @@ from pathlib import Path
 
 from daemon import deliver
 from daemon.config import Config
-from dicom_io import line, scu
+from dicom_io import commitment_scp, commitment_scu, line, scu
+from dicom_io.commitment import Reference, Report, Request
 from dicom_io.errors import PeerError
 from dicom_io.negotiation import Proposal, read_proposal
 from dicom_io.scu import Remote
 from tests.conformance.config import toml
 from tests.conformance.examples import Objects
 from tests.conformance.network import named, sentence, table
+
+SOP_CLASS = "1.2.840.10008.5.1.4.1.1.6.1"
 
 
 @contextmanager
@@ -55,6 +58,16 @@ def store_proposal(objects: Objects, folder: Path) -> Proposal:
         path.write_bytes(built.data)
         paths.append(path)
     return proposal(lambda remote: scu.store(remote, paths))
+
+
+def commitment_proposals() -> list[Proposal]:
+    """Return the requests to ask a PACS to commit, and to call a modality back."""
+    reference = Reference(SOP_CLASS, "1.2.3")
+    asked, told = Request("1.2.9", (reference,)), Report("1.2.9", (reference,), ())
+    return [
+        proposal(lambda remote: commitment_scu.ask(remote, [asked], lambda *report: 0)),
+        proposal(lambda remote: commitment_scp.tell(remote, told)),
+    ]
 
 
 def contexts(proposals: Iterable[Proposal]) -> dict[str, list[str]]:

@@ -6,8 +6,13 @@ from pathlib import Path
 
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
+from daemon.asker import REPORT
+from daemon.commitment import RESEND
+from daemon.custody import HERE_FIRST_S
 from daemon.retry import RetryPolicy, Verdict
 from dicom_io import scu
+from dicom_io.commitment import PUSH_MODEL_INSTANCE
+from dicom_io.commitment_scu import LINGER_S
 from dicom_io.scu import Outcome
 from tests import builders_wire as wire
 from tests.conformance.network import CT, SR, node, sentence, table
@@ -85,7 +90,14 @@ MESSAGES = (
     Message("C-STORE: command and data set name different instances", instance="1.2.3.7"),
     Message("C-STORE: the data set cannot be walked", data=_IMAGE[:-3]),
     Message("C-STORE: no data set", data=None),
-    Message("N-EVENT-REPORT: a storage commitment result that nobody asked for", 0x0100, 7),
+    Message(
+        "N-EVENT-REPORT: a storage commitment result that nobody asked for, or not its sender",
+        0x0100,
+        7,
+        wire.COMMITMENT,
+        PUSH_MODEL_INSTANCE,
+        wire.uid(0x00081195, "1.2.9"),
+    ),
     Message("any other request, such as C-FIND", _C_FIND),
 )
 
@@ -169,6 +181,20 @@ def other_statuses() -> str:
     outcome, words = scu.classify(0xFFFF)
     return sentence(
         f"Any other status: {words.rpartition(' (')[0]}, {outcome.value}, {treatment(outcome)}."
+    )
+
+
+def commitment_sentences() -> str:
+    """Return the waits of storage commitment in sentences."""
+    waits = [REPORT.wait_us(attempt) / 60e6 for attempt in range(1, REPORT.attempts + 1)]
+    first, longest, days = waits[0], waits[-1] / 60, sum(waits) / 1440
+    return sentence(
+        f"The association stays open for {LINGER_S:g} s, or until every report is there. Without "
+        f"one the node asks again, under a new Transaction UID, after {first:g} minutes, then "
+        f"after twice as long each time, up to {longest:g} hours; after {REPORT.attempts} requests "
+        f"({days:.1f} days) the delivery is parked. What the PACS does not commit to is sent again "
+        f"at most {RESEND.attempts - 1} times. A result for a modality is kept for "
+        f"{HERE_FIRST_S:g} s for the association that asked; then the node calls back."
     )
 
 

@@ -27,9 +27,10 @@ def tables(made: examples.Objects, folder: Path) -> Mapping[str, str]:
 def _of_network(made: examples.Objects, folder: Path) -> dict[str, str]:
     sent = requests.store_proposal(made, folder)
     echoed = requests.proposal(scu.echo)
+    committing = requests.commitment_proposals()
     with network.node(folder / "node") as (port, _):
         contexts = network.context_table(port)
-        identity = network.identity_table(port, [sent, echoed])
+        identity = network.identity_table(port, [sent, echoed, *committing])
     return {
         "minute": requests.minute_table(sent),
         "sop classes": network.sop_class_table(),
@@ -40,10 +41,11 @@ def _of_network(made: examples.Objects, folder: Path) -> dict[str, str]:
         "limits": network.limit_table(),
         "tls": network.tls_table(folder / "tls"),
         "answers": statuses.answer_table(folder / "answers"),
-        "proposed": requests.contexts_table([echoed, sent]),
+        "proposed": requests.contexts_table([echoed, sent, *committing]),
         "received statuses": f"{statuses.received_table()}\n\n{statuses.other_statuses()}",
         "sending limits": requests.sending_sentence(),
         "retries": statuses.retry_sentence(),
+        "commitment limits": statuses.commitment_sentences(),
         "settings": config.setting_table(),
     }
 

@@ -208,7 +208,7 @@ def test_metrics_tell_how_long_they_are_good(service: Service) -> None:
 
 def test_the_nightly_check_warns(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    service._nightly()
+    service.nightly()
     lines = [r for r in caplog.records if getattr(r, "action", "") == "certificate"]
     assert [line.levelname for line in lines] == ["WARNING", "INFO"]
     assert "soon.example.org expires on" in lines[0].getMessage()

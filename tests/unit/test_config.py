@@ -247,18 +247,9 @@ def test_two_destinations_of_one_name_are_refused() -> None:
     assert len(parse({"destinations": [PACS, {**PACS, "name": "other"}]}).destinations) == 2
 
 
-@pytest.mark.parametrize(
-    ("data", "key"),
-    [
-        (
-            {"destinations": [{**PACS, "storage_commitment": True}]},
-            "destinations.0.storage_commitment",
-        ),
-    ],
-)
-def test_what_this_version_cannot_do_is_said(data: dict[str, Any], key: str) -> None:
-    with pytest.raises(ConfigError, match=f"{key}.*not available in this version"):
-        parse(data)
+def test_storage_commitment_is_asked_of_whom_it_is_set_for() -> None:
+    found = parse({"destinations": [PACS, {**PACS, "name": "b", "storage_commitment": True}]})
+    assert [item.storage_commitment for item in found.destinations] == [False, True]
 
 
 FILES = {"certificate": "node.pem", "key": "node.key", "ca": "ca.pem"}

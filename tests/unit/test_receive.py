@@ -14,6 +14,7 @@ from sqlalchemy import update
 from daemon import schema
 from daemon.audit_messages import Alert, Event, Transfer
 from daemon.audit_notes import Notes
+from daemon.commitment import Reports
 from daemon.config import Config
 from daemon.database import Database
 from daemon.receive import Reception
@@ -38,8 +39,14 @@ class Site:
         self.spool = Spool(folder / "spool")
         self.rows = Rows(database)
         self.noted: list[Event] = []  # for the audit trail
-        notes = Notes(self.noted.append)
-        self.reception = Reception(self.config, database, self.spool, self.clock, notes)
+        self.reception = Reception(
+            self.config,
+            database,
+            self.spool,
+            self.clock,
+            Reports(database, Spool(folder / "objects"), self.clock),
+            Notes(self.noted.append),
+        )
 
     def push(
         self,
@@ -404,8 +411,41 @@ def test_a_broken_association_is_recorded(site: Site) -> None:
     assert (refusal.address, refusal.reason) == ("10.0.0.8", "silence for 30 s")
 
 
-def test_an_unasked_event_report_is_answered_with_a_failure(site: Site) -> None:
-    assert site.reception.event_report(PEER, 1, b"", ExplicitVRLittleEndian) == 0x0110
+def test_a_report_that_is_none_is_answered_with_a_failure_and_noted(site: Site) -> None:
+    assert site.reception.event_report(PEER, 1, b"", ExplicitVRLittleEndian) == 0x0115
+    (refusal,) = site.rows.all(schema.refusals)
+    assert (refusal.calling_ae, refusal.what) == ("US1", "storage commitment report")
+
+
+COMMITTING = {
+    "name": "pacs",
+    "ae_title": "PACS",
+    "host": "10.0.0.9",
+    "port": 104,
+    "storage_commitment": True,
+}
+
+
+def test_a_pacs_that_may_only_report_stores_nothing(tmp_path: Path, database: Database) -> None:
+    sources = [{"ae_title": "US1", "host": "10.0.0.5"}]
+    site = Site(tmp_path, database, sources=sources, destinations=[COMMITTING])
+    pacs = Peer("10.0.0.9", "PACS", "AXNODE", "")
+    assert site.reception.associate(pacs) is None
+    with pytest.raises(StoreRefused, match="may only report") as caught:
+        site.push(image(), peer=pacs)
+    assert caught.value.status == 0x0124
+    assert (site.files, site.rows.all(schema.instances)) == ([], [])
+
+
+def test_a_report_is_let_in_where_images_find_no_space(tmp_path: Path, database: Database) -> None:
+    """What is committed may be purged: turning the report away would keep the disk full."""
+    node = {"disk_floor_gb": 1e9}
+    sources = [{"ae_title": "US1"}]
+    site = Site(tmp_path, database, node=node, sources=sources, destinations=[COMMITTING])
+    assert site.reception.associate(Peer("10.0.0.9", "PACS", "AXNODE", "")) is None
+    rejection = site.reception.associate(PEER)
+    assert rejection is not None
+    assert (rejection.result, rejection.source, rejection.reason) == (2, 3, 1)
 
 
 # After retention has deleted a file

@@ -41,6 +41,11 @@ def at_rest(rows: Rows, *states: str, not_evaluable: bool = False) -> tuple[Stud
     ("states", "expected"),
     [
         (("pending", "delivered"), (StudyState.DELIVERING, "1 deliveries to go")),
+        (
+            ("stored", "delivered"),
+            (StudyState.DELIVERING, "1 deliveries wait for storage commitment"),
+        ),
+        (("stored", "pending"), (StudyState.DELIVERING, "1 deliveries to go")),
         (("delivered", "delivered"), (StudyState.DELIVERED, "2 deliveries confirmed")),
         (
             ("parked", "pending", "delivered"),

@@ -224,6 +224,15 @@ def test_what_is_ignored_goes_too(site: Site) -> None:
     assert site.files(schema.instances) == ["gone"]
 
 
+def test_what_was_promised_to_a_modality_is_kept(site: Site) -> None:
+    site.delivered()
+    site.rows.database.write(
+        lambda c: c.execute(update(schema.instances).values(committed_us=1)) and None
+    )
+    site.nights(DAYS + 1)
+    assert site.files(schema.instances) == ["kept"]
+
+
 def test_a_file_that_another_study_rests_on_is_kept(site: Site) -> None:
     """Two UIDs may own one data set that has none itself."""
     site.delivered()
