@@ -74,7 +74,10 @@ class Handler(Protocol):
         """Take note of a presentation context that was not accepted."""
 
     def association_failed(self, address: str, reason: str) -> None:
-        """Take note of an association that was cut: bad PDU, time-out, abort, lost connection."""
+        """Take note of an association that was cut: bad PDU, time-out, abort, lost connection.
+
+        Also of one that was rejected without asking `associate`, or in spite of its answer.
+        """
 
     def event_report(
         self, peer: Peer, event_type_id: int, dataset: bytes, transfer_syntax_uid: str
@@ -86,7 +89,7 @@ class Handler(Protocol):
 class Limits:
     """Deadlines and byte caps of reception; the defaults suit a hospital network."""
 
-    associate_s: float = 10.0  # from the connection to the whole A-ASSOCIATE-RQ
+    associate_s: float = 9.5  # from the connection to the whole A-ASSOCIATE-RQ; ends within 10
     pdu_s: float = 30.0  # for one PDU, from its first byte
     message_gap_s: float = 30.0  # between two PDUs of one message
     idle_s: float = 120.0  # between two messages; scanners keep associations open
