@@ -1,4 +1,4 @@
-"""`tests.reception_process`, started, looked into and stopped by a test; and a modality beside it."""
+"""`tests.reception_process`, started, looked into and stopped; and a modality beside it."""
 
 import json
 import os
@@ -138,7 +138,7 @@ class ReceptionNode:
         return f"sqlite:///{self.root / 'axnode.sqlite'}"
 
     def rows(self, table: Table) -> Sequence[Any]:
-        """Committed rows of a table."""
+        """Return the committed rows of a table."""
         database = Database(self.database_url(), owner=False)
         try:
             with database.read() as connection:
@@ -174,7 +174,7 @@ class ReceptionNode:
         return self.footprint()
 
     def footprint(self) -> Footprint:
-        """What the process holds now."""
+        """Measure what the process holds."""
         return Footprint.of(self.pid)
 
 

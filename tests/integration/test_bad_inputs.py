@@ -13,7 +13,6 @@ import pytest
 from daemon import schema
 from tests.bad_inputs import CALLING, BadInput, catalogue, play
 from tests.footprint import MIB, Footprint, forget_peak
-from tests.peers import wait_until
 from tests.reception_node import MODALITY, Modality, ReceptionNode
 
 pytestmark = pytest.mark.integration
@@ -73,7 +72,7 @@ def test_a_bad_input_gets_its_answer_and_leaves_nothing(
 
 
 def check_what_was_noted(node: ReceptionNode, case: BadInput, noted: int, log: str) -> None:
-    """A person can see what was refused; a connection without a byte is nothing to see."""
+    """Check that a person can see what was refused; a connection without a byte is nothing."""
     if case.reply == "closed":
         assert refused(node) == noted
     elif case.reply.startswith("0x"):
