@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -64,6 +66,8 @@ class ReceptionNode:
         Tables of the configuration.
     wrapper
         A command line that ends by running what follows it, such as ``unshare``.
+    state
+        Where its state is, on a file system that `wrapper` mounts.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class ReceptionNode:
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.state = state or folder / "state"
+        self._apart = state is not None  # on a file system that only the process sees
         self.state.mkdir(parents=True, exist_ok=True)
         tables = dict(tables or {})
         settings = {"port": 0, "state_dir": str(self.state), "disk_floor_gb": 0}
@@ -133,18 +138,15 @@ class ReceptionNode:
         """Files in the spool, half-written ones too."""
         return [path for path in (self.root / "spool").rglob("*") if path.is_file()]
 
-    def database_url(self) -> str:
-        """Where its rows are."""
-        return f"sqlite:///{self.root / 'axnode.sqlite'}"
-
     def rows(self, table: Table) -> Sequence[Any]:
         """Return the committed rows of a table."""
-        database = Database(self.database_url(), owner=False)
-        try:
-            with database.read() as connection:
-                return connection.execute(select(table)).all()
-        finally:
-            database.close()
+        with tempfile.TemporaryDirectory() as name:
+            folder = self.state
+            if self._apart:  # SQLite resolves links, and would not find it through the process
+                folder = Path(name)
+                for path in self.root.glob("axnode.sqlite*"):
+                    shutil.copy(path, folder)
+            return _rows(folder / "axnode.sqlite", table)
 
     def refusals(self) -> dict[tuple[str, str, str], tuple[str, int]]:
         """Map address, title and thing of what was refused to reason and count."""
@@ -176,6 +178,15 @@ class ReceptionNode:
     def footprint(self) -> Footprint:
         """Measure what the process holds."""
         return Footprint.of(self.pid)
+
+
+def _rows(path: Path, table: Table) -> Sequence[Any]:
+    database = Database(f"sqlite:///{path}", owner=False)
+    try:
+        with database.read() as connection:
+            return connection.execute(select(table)).all()
+    finally:
+        database.close()
 
 
 class Modality:
