@@ -28,6 +28,7 @@ if [ "$scope" = test ]; then
     command_from chromium chromium
     command_from node nodejs
     command_from npm npm
+    command_from strace strace
 fi
 [ "${#missing[@]}" -gt 0 ] || exit 0
 
