@@ -61,6 +61,8 @@ def play(case: BadInput, port: int, patience_s: float, called: str = "AXNODE") -
                 case.act(peer)
             except TimeoutError:
                 return Reply("no longer reads", time.monotonic() - started)
+            except TookAll:
+                return Reply("took all", time.monotonic() - started)
             except OSError:  # it hung up
                 pass
             words = "" if case.cut else _read(peer)
@@ -198,6 +200,23 @@ def endless(size: int) -> Iterator[bytes]:
         yield piece
 
 
+class TookAll(Exception):
+    """A peer took everything that a sender without end had."""
+
+
+def drown(size: int) -> Act:
+    """Send a data set without end, and give up at `size`."""
+
+    def act(peer: RawPeer) -> None:
+        for piece in endless(size):
+            peer.send(piece)
+            if select.select([peer.sock], [], [], 0)[0]:
+                return
+        raise TookAll
+
+    return act
+
+
 def flood(pieces: Iterable[bytes]) -> Act:
     """Send as fast as the peer takes it, until something comes back."""
     return trickle(lambda: pieces, 0)
@@ -264,7 +283,7 @@ def catalogue(trickled_s: float = 0.05, endless_bytes: int = 200 << 20) -> list[
         asks(
             9, "duplicate context IDs", "A-ABORT", wire.associate_rq([_ECHO] * 2, calling=CALLING)
         ),
-        stores(10, "PDVs without end", "A-ABORT|reset", flood(list(endless(endless_bytes)))),
+        stores(10, "PDVs without end", "A-ABORT|reset", drown(endless_bytes)),
         stores(10, "PDU longer than advertised", "A-ABORT", say(wire.pdu(4, b"x", length=1 << 28))),
         BadInput(11, "cut in mid-store", "", flood(list(endless(64_000))), _REQUEST, cut=True),
         stores(12, "random bytes as data set", "0xC000", store(b"\x93\x11\xfe\x07" * 3000)),

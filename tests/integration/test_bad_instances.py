@@ -13,12 +13,12 @@ from daemon.receive import OUR_MANUFACTURER
 from dicom_io.syntaxes import RESULT_SOP_CLASSES
 from tests import builders
 from tests import builders_wire as wire
-from tests.bad_inputs import CALLING, CT, RLE, encapsulated, header, image, request
+from tests.bad_inputs import CALLING, CT, RLE, encapsulated, header, image, request, store
 from tests.builders import Rows
 from tests.fakes_wire import RawPeer
 from tests.footprint import MIB, forget_peak
 from tests.peers import dcmtk, wait_until
-from tests.reception_node import MODALITY, Modality, ReceptionNode, associated, store_pdu
+from tests.reception_node import MODALITY, Modality, ReceptionNode, associated
 
 pytestmark = pytest.mark.integration
 
@@ -44,7 +44,7 @@ def push(
 ) -> int:
     """Store one data set as the peer that may call, and release."""
     with associated(node.port, request(syntax, sop_class=sop_class)) as peer:
-        peer.send(store_pdu(instance, data, sop_class))
+        store(data, instance, sop_class)(peer)
         status = peer.status()
         peer.send(wire.pdu(5, bytes(4)))
         assert peer.receive() == (6, bytes(4))
@@ -168,6 +168,20 @@ def test_the_same_bytes_and_another_syntax_are_a_success_and_other_content_a_con
     actions = [row.action for row in node.rows(schema.events) if row.entity == "instance"]
     assert actions == ["transcoded", "conflict"]
     assert '"action": "conflict"' in node.log
+
+
+def test_a_conflict_of_two_giants_takes_no_memory(node: ReceptionNode) -> None:
+    """Two instances of one UID are compared by their headers, and a header may be a gigabyte."""
+    private = wire.element(0x00090010, b"LO", b"TESTS ")
+
+    def giant(byte: bytes) -> bytes:
+        return image(extra=private + wire.element(0x00091001, b"OB", byte * (48 * MIB)))
+
+    before = node.footprint()
+    assert push(node, giant(b"1")) == 0x0000
+    forget_peak(node.pid)
+    assert push(node, giant(b"2")) == 0x0111
+    assert node.footprint().peak - before.memory < 48 * MIB
 
 
 # Row 23
