@@ -22,7 +22,7 @@ from .errors import FrameError
 from .findings import Reason
 
 MAX_HEADER_BYTES: Final = 64 * 2**20  # that are read of a header; real ones have kilobytes
-_LONGEST_VALUE = 2**20  # bytes; a longer one, such as a private volume, is stepped over
+_LONGEST_VALUE = 2 * 2**20  # bytes; a longer one, such as a private volume, is stepped over
 
 # What pydicom and the decoders raise on bytes they do not like. OSError is not among them: a disk
 # that fails while the file is opened is no property of the image.

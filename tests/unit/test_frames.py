@@ -401,6 +401,18 @@ def without_app0(data: bytes) -> bytes:
     return data[:2] + data[4 + length :]
 
 
+def test_a_codestream_longer_than_any_picture_is_not_read(tmp_path: Path):
+    data = jpeg(coloured_picture(), transform=True) + bytes(70 * 2**20)
+    image = opened(tmp_path, jpeg_dataset([data], 48, 64), JPEG_BASELINE)
+    tracemalloc.start()
+    with pytest.raises(FrameError, match="64 MiB") as error:
+        image.frame(0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert error.value.reason == Reason.TOO_LARGE
+    assert peak < 2**20
+
+
 def test_what_a_jpeg_says_of_its_colours():
     """JFIF, Adobe marker, component ids and subsampled chroma, each on its own."""
     plain = jpeg(coloured_picture(), transform=True)
