@@ -182,6 +182,18 @@ def encapsulated(*fragments: bytes) -> bytes:
     return wire.element(0x7FE00010, b"OB", b"".join(parts), length=wire.UNDEFINED)
 
 
+# Headers that say nonsense of the sixteen bytes behind them
+ABSURD: dict[str, Callable[[], bytes]] = {
+    "no frames": lambda: header(frames=0) + encapsulated(b"\0" * 16),
+    "minus one frame": lambda: header(frames=-1) + encapsulated(b"\0" * 16),
+    "a thousand million frames": lambda: header(frames=10**9) + encapsulated(b"\0" * 16),
+    "seven bits": lambda: header(allocated=7) + encapsulated(b"\0" * 16),
+    "four thousand million pixels": lambda: (
+        header(rows=65535, columns=65535, frames=10**6) + encapsulated(b"\0" * 16)
+    ),
+}
+
+
 def bomb() -> bytes:
     """Return a deflated data set that unfolds to `BOMB_BYTES`."""
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)

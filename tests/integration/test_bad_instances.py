@@ -1,7 +1,7 @@
 """Instances that are well sent and hide something: what the node answers, keeps and notes."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from daemon.receive import OUR_MANUFACTURER
 from dicom_io.syntaxes import RESULT_SOP_CLASSES
 from tests import builders
 from tests import builders_wire as wire
-from tests.bad_inputs import CALLING, CT, RLE, encapsulated, header, image, request, store
+from tests.bad_inputs import ABSURD, CALLING, CT, RLE, header, image, request, store
 from tests.builders import Rows
 from tests.fakes_wire import RawPeer
 from tests.footprint import MIB, forget_peak
@@ -66,17 +66,6 @@ def spooled(node: ReceptionNode) -> dict[str, bytes]:
 
 
 # Row 17: reception takes what fits its bytes, and decodes nothing
-
-
-ABSURD: dict[str, Callable[[], bytes]] = {
-    "no frames": lambda: header(frames=0) + encapsulated(b"\0" * 16),
-    "minus one frame": lambda: header(frames=-1) + encapsulated(b"\0" * 16),
-    "a thousand million frames": lambda: header(frames=10**9) + encapsulated(b"\0" * 16),
-    "seven bits": lambda: header(allocated=7) + encapsulated(b"\0" * 16),
-    "four thousand million pixels": lambda: (
-        header(rows=65535, columns=65535, frames=10**6) + encapsulated(b"\0" * 16)
-    ),
-}
 
 
 @pytest.mark.parametrize("name", ABSURD)

@@ -1,19 +1,15 @@
 """Two hundred bad peers at once: nobody else notices, and their memory is bounded."""
 
-import itertools
 import socket
-import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
 from tests import builders_wire as wire
-from tests.bad_inputs import CALLING, command, request
+from tests.bad_inputs import CALLING
+from tests.crowd import CROWD, KINDS, Crowd
 from tests.fakes_wire import RawPeer
 from tests.footprint import MIB, forget_peak
 from tests.peers import wait_until
@@ -22,85 +18,7 @@ from tests.reception_node import MODALITY, Modality, ReceptionNode
 pytestmark = pytest.mark.integration
 
 SOURCES = [{"ae_title": "US1", "host": MODALITY}, {"ae_title": CALLING}]
-CROWD = 200
-ADDRESSES = ("127.0.0.1", "127.0.0.3")
 ROUND_S = 10.0  # a safety net; on an idle machine a round takes a few hundredths
-
-
-def stall(peer: RawPeer) -> None:
-    """Associate, and stop in mid-store."""
-    peer.send(request())
-    peer.send(wire.p_data((1, 3, command()), (1, 0, b"half")))
-
-
-KINDS: tuple[Callable[[RawPeer], None], ...] = (
-    lambda peer: None,  # silent
-    lambda peer: peer.send(request()[:1]),  # trickles on
-    lambda peer: peer.send(b"\x93\x11\xfe\x07" * 64),  # garbage
-    lambda peer: peer.send(request()[:100]),  # half a PDU
-    stall,
-)
-TRICKLES = 1  # among the kinds
-
-
-class Crowd:
-    """Peers of every kind; one that was thrown out comes back."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._addresses = itertools.cycle(ADDRESSES)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._peers: list[RawPeer] = []
-        self.renewed = 0
-
-    def __enter__(self) -> Self:
-        self._peers = [self._new(number) for number in range(CROWD)]
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join()
-        for peer in self._peers:
-            peer.close()
-
-    def _new(self, number: int) -> RawPeer:
-        peer = RawPeer(self._port, next(self._addresses))
-        with suppress(OSError):
-            KINDS[number % len(KINDS)](peer)
-        peer.sock.setblocking(False)
-        return peer
-
-    def _run(self) -> None:
-        position = itertools.count(1)
-        while not self._stop.wait(0.5):
-            at = next(position)
-            for number, peer in enumerate(self._peers):
-                if number % len(KINDS) == TRICKLES:
-                    with suppress(OSError):
-                        peer.send(request()[at : at + 1])
-                if _is_over(peer.sock):
-                    peer.close()
-                    self._peers[number] = self._new(number)
-                    self.renewed += 1
-
-
-def _is_over(sock: socket.socket) -> bool:
-    try:
-        while data := sock.recv(4096):
-            if data[0] == 7:  # A-ABORT
-                return True
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def test_a_modality_works_on_beside_two_hundred_bad_peers(tmp_path: Path) -> None:
