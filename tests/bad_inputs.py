@@ -309,6 +309,7 @@ def catalogue(trickled_s: float = 0.05, endless_bytes: int = 200 << 20) -> list[
         stores(13, "SOP Instance UID ..", "0x0117", store(image(instance=".."), "..")),
         stores(13, "SOP Instance UID of 66", "0x0117", store(image(instance=_LONG), _LONG)),
         stores(13, "UID ../../x in the data set", "0x0117", store(image(instance="../../x"))),
+        stores(13, "UID ../../x in the command", "0x0117", store(image(instance=None), "../../x")),
         stores(14, "another UID in the command", "0xA900", store(image(), "1.2.7.2")),
         stores(14, "another class in the data set", "0xA900", store(image(sop_class=CT))),
         stores(15, "400 sequences nested", "0xC000", store(image(extra=wire.nested(400)))),
