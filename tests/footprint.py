@@ -41,11 +41,12 @@ def forget_peak(pid: int) -> None:
 def _family(pid: int) -> list[int]:
     found = [pid]
     for one in found:
-        for children in Path(f"/proc/{one}/task").glob("*/children"):
-            try:
-                found += map(int, children.read_text().split())
-            except OSError:
-                continue
+        try:
+            for task in os.listdir(f"/proc/{one}/task"):
+                children = Path(f"/proc/{one}/task/{task}/children").read_text()
+                found += map(int, children.split())
+        except OSError:  # it has ended meanwhile
+            continue
     return found
 
 
