@@ -181,7 +181,7 @@ def test_bombs_are_stored_decoded_apart_and_set_aside(tmp_path: Path) -> None:
     assert found == {**expected, GOOD: ("delivered", None)}
     assert attempts == {1}  # none took the process with it
     print(f"decoding took {growth / MIB:.0f} MiB more at most")
-    assert growth < 256 * MIB
+    assert growth < 32 * MIB  # a JPEG that is larger than it says would be 48
 
 
 def test_a_frame_that_does_not_fit_into_memory_is_set_aside(tmp_path: Path) -> None:

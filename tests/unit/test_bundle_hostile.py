@@ -57,7 +57,7 @@ def test_a_malicious_file_is_refused_by_hash_and_by_format(
     card = folder / "bundle.toml"
     text = card.read_text().replace("weights.safetensors", name)
     card.write_text(text)
-    with pytest.raises(BundleError, match=r"SHA-256|safetensors"):
+    with pytest.raises(BundleError, match="SHA-256"):
         Bundle.load(folder)
     digest = hashlib.sha256(EMPTY).hexdigest()
     assert digest in text
