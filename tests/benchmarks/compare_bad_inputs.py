@@ -235,23 +235,28 @@ def cases() -> list[BadInput]:
     """List every input of the table, those that are well sent included."""
     asked = request(bad_inputs.RLE)
     absurd = [
-        BadInput(17, name, "0x0000", store(make()), asked)
-        for name, make in bad_inputs.ABSURD.items()
+        BadInput(17, name, "0x0000", store(_named(make(), number), f"1.2.7.{number}"), asked)
+        for number, (name, make) in enumerate(bad_inputs.ABSURD.items(), 30)
     ]
-    other = image(pixels=b"\2" * 16)
+    first, other = image(), image(pixels=b"\2" * 16)
     again = [
-        BadInput(20, "an image, and it again", "0x0000", _twice(image(), image()), request()),
-        BadInput(20, "other content, same UID", "0x0111", _twice(image(), other), request()),
+        BadInput(20, "an image, and it again", "0x0000", _twice(first, first, 20), request()),
+        BadInput(20, "other content, same UID", "0x0111", _twice(first, other, 21), request()),
     ]
     listed = bad_inputs.catalogue(trickled_s=0.2, endless_bytes=ENDLESS_BYTES)
     return sorted([*listed, *absurd, *again], key=lambda case: case.row)
 
 
-def _twice(first: bytes, second: bytes) -> bad_inputs.Act:
+def _named(data: bytes, number: int) -> bytes:
+    """Give an instance a UID of its own."""
+    return data.replace(b"1.2.7.1\0", f"1.2.7.{number}".encode(), 1)
+
+
+def _twice(first: bytes, second: bytes, number: int) -> bad_inputs.Act:
     def act(peer: RawPeer) -> None:
-        store(first)(peer)
+        store(_named(first, number), f"1.2.7.{number}")(peer)
         if peer.receive()[0] == 4:  # answered
-            store(second)(peer)
+            store(_named(second, number), f"1.2.7.{number}")(peer)
 
     return act
 
