@@ -7,6 +7,7 @@ Nothing is decoded here.
 import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,7 +192,7 @@ class Reception:
             assumed=source is not None and source.assume_axilla,
         )
         now = self._clock()
-        known = self._database.write(lambda c: _record(c, received, kept, now))
+        known = self._recorded(received, kept, now)
         failpoints.reach("receive.recorded")
         if known is None or known.instance_hash == digest:
             self._notes.received(received, request.peer, known=known is not None)
@@ -207,6 +208,15 @@ class Reception:
         self._database.write(lambda c: add_conflict(c, known, request.peer.calling_ae, now))
         self._notes.conflict(received, request.peer)
         return _DUPLICATE_UID
+
+    def _recorded(self, received: Received, kept: Path, now_us: int) -> Known | None:
+        """Record an instance; a file whose row cannot be had goes again, for the disk is short."""
+        try:
+            return self._database.write(lambda c: _record(c, received, kept, now_us))
+        except UnavailableError:
+            with suppress(UnavailableError):
+                self._database.write(lambda c: _drop(c, kept, received.instance_hash))
+            raise
 
     def _is_ours(self, header: InstanceHeader) -> bool:
         if header.manufacturer == OUR_MANUFACTURER and (

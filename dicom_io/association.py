@@ -89,13 +89,12 @@ class Association:
             proposal.implementation_version,
             names,
         )
-        rejection = (
-            proposal.fault
-            or self._handler.associate(peer)
-            or self._admission.associate(self.ticket)
-        )
+        judged = None if proposal.fault else self._handler.associate(peer)
+        rejection = proposal.fault or judged or self._admission.associate(self.ticket)
         if rejection is not None:
             self._reject(peer, rejection)
+            if rejection is not judged:  # the handler knows its own
+                self._handler.association_failed(self._address, rejection.message, abuse=False)
             return
         agreement = self._negotiator.answer(proposal)
         # Twice the longest PDU: one is worked on while the next arrives in the same buffer.

@@ -10,20 +10,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from dicom_io import codes, syntaxes
-from dicom_io.errors import ObjectError
+from dicom_io.errors import FrameError, ObjectError
 from dicom_io.findings import StudyFindings
+from dicom_io.header import read_until_pixels
 from dicom_io.verbatim import OFFSET, allowed_values, raw_value, timezone_offset
 
 MANUFACTURER = "AxNode"  # the node recognises its own objects by it
 
 # Ultrasound Image, its retired form, and Secondary Capture
 _SINGLE_FRAME = frozenset(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("6.1", "6", "7"))
+
+_UNREADABLE = (EOFError, FrameError, InvalidDicomError, NotImplementedError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ def read_source(path: Path) -> Source:
         The file is not DICOM, or has no UIDs.
     """
     try:
-        ds = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-    except (OSError, InvalidDicomError, EOFError, ValueError, NotImplementedError) as error:
+        with path.open("rb") as file:
+            ds = read_until_pixels(file, force=True)
+    except (*_UNREADABLE, OSError) as error:
         raise ObjectError("a source image can no longer be read; check the spool's disk") from error
     return source_of(ds)
 

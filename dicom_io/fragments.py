@@ -13,7 +13,7 @@ from pydicom.uid import UID
 
 from .errors import FrameError
 from .findings import Reason
-from .pixel_format import PixelFormat
+from .pixel_format import MAX_FRAME_BYTES, PixelFormat
 
 _PIXEL_DATA = (0x7FE0, 0x0010)
 _ITEM = (0xFFFE, 0xE000)
@@ -43,7 +43,11 @@ class PixelLayout:
 
 
 def read_frame(file: BinaryIO, fragments: Fragments) -> bytes:
-    """Return the bytes of one frame."""
+    """Return the bytes of one frame, which are never more than its pixels may be."""
+    if sum(span.length for span in fragments) > MAX_FRAME_BYTES:
+        raise FrameError(
+            Reason.TOO_LARGE, f"The bytes of one frame are over {MAX_FRAME_BYTES >> 20} MiB."
+        )
     parts = []
     for span in fragments:
         file.seek(span.offset)

@@ -10,15 +10,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Final
 
 from pydicom import Dataset, dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from .errors import FrameError
 from .findings import Reason
+
+MAX_HEADER_BYTES: Final = 64 * 2**20  # that are read of a header; real ones have kilobytes
+_LONGEST_VALUE = 2 * 2**20  # bytes; a longer one, such as a private volume, is stepped over
 
 # What pydicom and the decoders raise on bytes they do not like. OSError is not among them: a disk
 # that fails while the file is opened is no property of the image.
@@ -46,6 +50,40 @@ def quiet() -> Iterator[None]:
         yield
 
 
+class _Bounded:
+    """An open file of which no more is read than a header may hold."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = MAX_HEADER_BYTES
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Read like a file."""
+        if not 0 <= size <= self._left:
+            raise FrameError(
+                Reason.TOO_LARGE, f"The header is longer than {MAX_HEADER_BYTES >> 20} MiB."
+            )
+        self._left -= size
+        return self._file.read(size)
+
+
+def read_until_pixels(file: BinaryIO, *, force: bool = False) -> Dataset:
+    """Read an open file up to its pixel data; what is far too long for a header is left out.
+
+    Raises
+    ------
+    FrameError
+        TOO_LARGE above `MAX_HEADER_BYTES`. Whatever pydicom raises on damage comes through.
+    """
+    source: Any = _Bounded(file)
+    ds: Dataset = dcmread(source, defer_size=_LONGEST_VALUE, stop_before_pixels=True, force=force)
+    for tag, element in list(ds.items()):
+        if isinstance(element, RawDataElement) and element.value is None and element.length:
+            del ds[tag]
+    return ds
+
+
 def read_header(path: Path) -> Dataset:
     """Return the data set of the file at `path` without its pixel data.
 
@@ -69,7 +107,7 @@ def read_header_from(file: BinaryIO, path: Path) -> Dataset:
     with quiet():
         try:
             _refuse_deflated(path)
-            ds: Dataset = dcmread(file, stop_before_pixels=True)
+            ds = read_until_pixels(file)
         except (*DAMAGE, OSError) as error:
             ds = _without_preamble(file, error)
         except MemoryError as error:
@@ -90,7 +128,7 @@ def _without_preamble(file: BinaryIO, cause: Exception) -> Dataset:
         raise damaged from None  # the cause may quote a value
     file.seek(0)
     try:
-        ds = dcmread(file, stop_before_pixels=True, force=True)
+        ds = read_until_pixels(file, force=True)
         if "SOPClassUID" not in ds:
             raise damaged from None
     except (*DAMAGE, OSError, MemoryError):

@@ -82,6 +82,7 @@ class Handler(Protocol):
     def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
         """Take note of an association that was cut: bad PDU, time-out, abort, lost connection.
 
+        Also of one that was rejected without asking `associate`, or in spite of its answer.
         `abuse`: the peer broke the protocol.
         """
 
@@ -118,7 +119,7 @@ class CommitmentProvider(Protocol):
 class Limits:
     """Deadlines and byte caps of reception; the defaults suit a hospital network."""
 
-    associate_s: float = 10.0  # from the connection to the whole A-ASSOCIATE-RQ
+    associate_s: float = 9.5  # from the connection to the whole A-ASSOCIATE-RQ; ends within 10
     pdu_s: float = 30.0  # for one PDU, from its first byte
     message_gap_s: float = 30.0  # between two PDUs of one message
     idle_s: float = 120.0  # between two messages; scanners keep associations open

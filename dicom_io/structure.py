@@ -14,7 +14,8 @@ from dicom_io.errors import MalformedInstance
 from dicom_io.syntaxes import EXPLICIT_BIG, IMPLICIT_LITTLE
 
 MAX_DEPTH: Final = 64  # sequences within sequences; real ultrasound has at most six
-MAX_ELEMENTS: Final = 1_000_000  # elements, items and fragments; a second or two of walking
+MAX_ELEMENTS: Final = 100_000  # and items; real ultrasound has some hundreds, and pydicom is slow
+MAX_FRAGMENTS: Final = 1_000_000  # of pixel data; a second or two of walking
 LONGEST_VALUE: Final = 1024  # bytes of a value that is kept
 PIXEL_DATA: Final = 0x7FE00010
 
@@ -84,7 +85,8 @@ class Structure:
         self._wanted = wanted
         self._view = view
         self._position = 0
-        self._seen = 0
+        self._seen = 0  # elements and items
+        self._fragments = 0
         encoding = {IMPLICIT_LITTLE: _IMPLICIT, EXPLICIT_BIG: _BIG}.get(
             transfer_syntax_uid, _LITTLE
         )
@@ -190,6 +192,7 @@ class Structure:
         self._position = position
 
     def _item(self, level: _Level) -> None:
+        self._count()
         tag, length = self._item_header(level)
         if tag == _SEQUENCE_END:
             return
@@ -199,6 +202,9 @@ class Structure:
         self._push(item, self._position, level.end)
 
     def _fragment(self, level: _Level) -> None:
+        self._fragments += 1
+        if self._fragments > MAX_FRAGMENTS:
+            _refuse(f"more than {MAX_FRAGMENTS} fragments of pixel data", self._position)
         tag, length = self._item_header(level)
         if tag == _SEQUENCE_END:
             return
@@ -208,7 +214,6 @@ class Structure:
 
     def _item_header(self, level: _Level) -> tuple[int, int]:
         """Step over an item's header; a sequence delimiter closes the sequence."""
-        self._count()
         position = self._position
         if position + 8 > level.end:
             _refuse("the data set ends within a sequence", position)

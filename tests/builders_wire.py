@@ -177,6 +177,7 @@ def command(
     body = ui(0x0002, sop_class) if sop_class else b""
     body += us(0x0100, field) if field is not None else b""
     body += us(0x0110, message_id) if message_id is not None else b""
+    body += us(0x0700, 0) if field == 0x0001 else b""  # Priority: medium
     body += us(0x0800, 1 if has_data_set else 0x0101)
     body += ui(0x1000, instance) if instance else b""
     body += us(0x1002, event_type) if event_type is not None else b""

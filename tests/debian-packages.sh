@@ -30,6 +30,7 @@ if [ "$scope" = test ]; then
     command_from node nodejs
     command_from npm npm
     command_from systemd-analyze systemd
+    command_from strace strace
 fi
 [ "${#missing[@]}" -gt 0 ] || exit 0
 

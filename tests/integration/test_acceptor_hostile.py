@@ -156,11 +156,13 @@ def held(node: Acceptor) -> int:
 # Rejection
 
 
-def test_a_wrong_application_context_is_rejected(node: Acceptor) -> None:
+def test_a_wrong_application_context_is_rejected(node: Acceptor, handler: RecordingHandler) -> None:
     with RawPeer(node.port) as peer:
         peer.send(wire.associate_rq(application_context="1.2.840.10008.3.1.1.2"))
         assert peer.receive() == (REJECTED, bytes((0, 1, 1, 2)))
         assert peer.at_end()
+    assert handler.peers == []
+    assert handler.failures == [("127.0.0.1", "application context name not supported")]
 
 
 @pytest.mark.parametrize("numbers", [(1, 1, 7), (1, 1, 3), (2, 3, 1)])
@@ -177,6 +179,7 @@ def test_the_nodes_rejection_reaches_the_peer(
         assert peer.at_end()
         assert not peer.was_reset
     assert (handler.peers[0].calling_ae, handler.peers[0].called_ae) == ("US1", "AXNODE")
+    assert handler.failures == []  # it knows its own rejections
 
 
 def test_limits_are_rejected_as_transient(handler: RecordingHandler) -> None:
@@ -185,6 +188,7 @@ def test_limits_are_rejected_as_transient(handler: RecordingHandler) -> None:
         with RawPeer(node.port) as third:
             third.send(ASSOCIATE)
             assert third.receive() == (REJECTED, bytes((0, 2, 3, 2)))
+        wait_until(lambda: handler.failures == [("127.0.0.1", "local limit exceeded")])
         first.close()
         wait_until(lambda: node.associations == 1)
         associated(node.port).close()

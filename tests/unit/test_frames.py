@@ -343,6 +343,46 @@ def test_headers_that_lie(tmp_path: Path, attributes: dict[str, object], reason:
     assert peak < 2**20
 
 
+def measured(path: Path) -> tuple[Image, int]:
+    """Open an image; return it and the most memory that took, in bytes."""
+    tracemalloc.start()
+    try:
+        return Image.open(path), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_private_volume_before_the_pixels_is_stepped_over(tmp_path: Path):
+    """Some scanners put hundreds of mebibytes there; the image is read without them."""
+    frame = coloured_picture()
+    ds = image_dataset(frame.tobytes(), *frame.shape[:2])
+    ds.add_new(0x00090010, "LO", "TESTS")
+    ds.add_new(0x00091001, "OB", bytes(80 * 2**20))
+    image, peak = measured(write(tmp_path / "image.dcm", ds))
+    assert peak < 2**22
+    assert (image.frame(0) == frame).all()
+    assert 0x00091001 not in image.header
+
+
+def test_a_header_that_never_ends_is_not_read(tmp_path: Path):
+    """In a sequence of undefined length nothing can be stepped over."""
+    frame = coloured_picture()
+    ds = image_dataset(frame.tobytes(), *frame.shape[:2])
+    inner = Dataset()
+    inner.add_new(0x00090010, "LO", "TESTS")
+    inner.add_new(0x00091001, "OB", bytes(80 * 2**20))
+    ds.ReferencedImageSequence = [inner]
+    ds["ReferencedImageSequence"].is_undefined_length = True
+    path = write(tmp_path / "image.dcm", ds)
+    tracemalloc.start()
+    with pytest.raises(FrameError, match="64 MiB") as error:
+        Image.open(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert error.value.reason == Reason.TOO_LARGE
+    assert peak < 2**22
+
+
 def test_a_codestream_of_another_size_is_refused_before_it_is_decoded(tmp_path: Path):
     data = jpeg(np.zeros((3000, 3000, 3), np.uint8), transform=True)
     image = opened(tmp_path, jpeg_dataset([data], 48, 64), JPEG_BASELINE)
@@ -359,6 +399,18 @@ def without_app0(data: bytes) -> bytes:
     length = int.from_bytes(data[4:6], "big")
     assert data[2:4] == b"\xff\xe0"
     return data[:2] + data[4 + length :]
+
+
+def test_a_codestream_longer_than_any_picture_is_not_read(tmp_path: Path):
+    data = jpeg(coloured_picture(), transform=True) + bytes(70 * 2**20)
+    image = opened(tmp_path, jpeg_dataset([data], 48, 64), JPEG_BASELINE)
+    tracemalloc.start()
+    with pytest.raises(FrameError, match="64 MiB") as error:
+        image.frame(0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert error.value.reason == Reason.TOO_LARGE
+    assert peak < 2**20
 
 
 def test_what_a_jpeg_says_of_its_colours():

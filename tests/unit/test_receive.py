@@ -271,6 +271,8 @@ def test_a_database_that_fails_is_out_of_resources(tmp_path: Path) -> None:
         with pytest.raises(StoreRefused) as caught:
             list(map(site.push, fill))
         assert caught.value.status == 0xA700
+        rows = site.rows.all(schema.instances)
+        assert {path.stem for path in site.files} == {row.instance_hash for row in rows}
 
 
 def test_a_disk_that_fills_at_the_first_byte_leaves_no_file_open(site: Site) -> None:

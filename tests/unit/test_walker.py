@@ -117,6 +117,27 @@ def test_nesting_is_limited(syntax: str, undefined: bool) -> None:
             walk(refused, syntax)
 
 
+def test_elements_and_fragments_are_counted() -> None:
+    """What passes is parsed later by slower code, which must not take minutes or gigabytes."""
+
+    def with_items(count: int) -> bytes:
+        return wire.dataset(extra=wire.element(0x00081140, b"SQ", wire.item(b"") * count))
+
+    walk(with_items(99_000), wire.EXPLICIT)
+    with pytest.raises(MalformedInstance, match="elements"):
+        walk(with_items(100_000), wire.EXPLICIT)
+
+    def with_fragments(count: int) -> bytes:
+        pixels = wire.item(b"") * count + wire.delimiter(0xE0DD)
+        return wire.dataset(pixels=None) + wire.element(
+            0x7FE00010, b"OB", pixels, length=wire.UNDEFINED
+        )
+
+    walk(with_fragments(900_000), wire.JPEG)
+    with pytest.raises(MalformedInstance, match="fragments"):
+        walk(with_fragments(1_100_000), wire.JPEG)
+
+
 def test_a_sequence_of_unknown_vr_is_implicit_little_endian_everywhere() -> None:
     for syntax in (wire.EXPLICIT, wire.BIG):
         content = wire.item(wire.uid(0x00081150, "1.2", wire.IMPLICIT), wire.IMPLICIT)
