@@ -10,18 +10,21 @@ TORCH_INDEX ?=
 OUT ?=
 # More arguments for pytest, for example ARGS="-x -k walker".
 ARGS ?=
+# Seconds that `make fuzz` spends on each target.
+TIME ?= 600
 
 BIN := .venv/bin
 JUNIT := build/junit.xml
 KEY := $(shell { cat constraints.txt pyproject.toml; echo '$(TORCH_INDEX)'; } | sha256sum | cut -c1-12)
 RUNTIME := .venv/.runtime-$(KEY)
 DEVELOP := .venv/.develop-$(KEY)
+FUZZ := .venv/.fuzz-$(KEY)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 
 # Orthanc is installed to /usr/sbin, which a user's PATH leaves out.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help venv demo test lint types bench debian viewer clean distclean
+.PHONY: help venv demo test lint types bench fuzz debian viewer clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -37,7 +40,7 @@ demo: $(RUNTIME) ## the whole loop on the samples: modality, node, PACS, all on 
 
 test: debian viewer $(DEVELOP) lint types ## style, types, import rule, then every test with coverage
 	@mkdir -p build
-	$(BIN)/python -m pytest tests/unit tests/integration tests/acceptance \
+	$(BIN)/python -m pytest tests/unit tests/fuzz tests/integration tests/acceptance \
 		--junitxml=$(JUNIT) --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(DEVELOP) ## ruff, and the rule who may import what
@@ -53,6 +56,10 @@ bench: debian $(DEVELOP) ## every script in tests/benchmarks, one after the othe
 		echo "== $$script"; \
 		$(BIN)/python -m "tests.benchmarks.$$(basename "$$script" .py)"; \
 	done
+
+fuzz: $(FUZZ) ## every target of tests/fuzz, guided by coverage, TIME seconds each
+	@set -e; for target in walker association frames; do \
+		echo "== $$target"; $(BIN)/python -m tests.fuzz.run "$$target" '$(TIME)'; done
 
 debian: # what tests need from Debian: installed as root, named otherwise
 	@PYTHON='$(PYTHON)' bash tests/debian-packages.sh test
@@ -92,9 +99,13 @@ else
 endif
 	$(PIP) setuptools
 	$(PIP) --no-build-isolation --editable .
-	@rm -f .venv/.runtime-* .venv/.develop-*
+	@rm -f .venv/.runtime-* .venv/.develop-* .venv/.fuzz-*
 	@touch $@
 
 $(DEVELOP): $(RUNTIME)
 	$(PIP) --no-build-isolation --editable '.[test,training]'
+	@touch $@
+
+$(FUZZ): $(DEVELOP)
+	$(PIP) --no-build-isolation --editable '.[fuzz]'
 	@touch $@

@@ -74,7 +74,7 @@ def _segments(data: bytes) -> list[tuple[int, int, bytes]]:
 def _jpeg(data: bytes) -> Codestream | None:
     segments = _segments(data) if data[:2] == _SOI else []
     frames = [(marker, payload) for marker, _, payload in segments if marker in _SOF]
-    if not frames:
+    if not frames or segments[-1][0] != _SOS:
         return None
     marker, payload = frames[0]
     precision, rows, columns, components = struct.unpack_from(">BHHB", payload)

@@ -75,7 +75,7 @@ def samples(data: bytes, fmt: PixelFormat, decoder: Decoder, vr: str) -> tuple[S
         UNDECODABLE if the bytes are damaged or are no frame of the stated size; TOO_LARGE if
         memory does not suffice.
     """
-    marked = decoder.is_encapsulated and decoder.UID != RLELossless
+    marked = decoder.is_encapsulated and RLELossless != decoder.UID
     stream = codestream(data) if marked else None
     if stream is not None:
         _check_size(stream, fmt)

@@ -40,7 +40,7 @@ def check(data: bytes) -> None:
             count = image.frame_count
             _look_around(image)
         except FrameError as error:
-            assert error.reason in _REASONS
+            _known(error)
             return
         assert count >= 1
         for index in sorted({0, count - 1}):
@@ -48,12 +48,17 @@ def check(data: bytes) -> None:
 
 
 def _read(path: Path) -> None:
-    """What the service itself reads, before and beside any analysis."""
+    """Read what the service itself reads, before and beside any analysis."""
     try:
         eligible(facts(read_header(path)))
     except FrameError as error:
-        assert error.reason in _REASONS
+        _known(error)
     assert same_image_transcoded(path, path) is False
+
+
+def _known(error: FrameError) -> None:
+    if error.reason not in _REASONS:
+        raise AssertionError(f"FrameError of no known reason: {error.reason}")
 
 
 def _look_around(image: Image) -> None:
@@ -68,7 +73,7 @@ def _decode(image: Image, index: int) -> None:
     try:
         frame = image.frame(index)
     except FrameError as error:
-        assert error.reason in _REASONS
+        _known(error)
         return
     assert (frame.shape, frame.dtype) == ((image.rows, image.columns, 3), np.uint8)
 
@@ -104,17 +109,17 @@ def _native(picture: Any, grey: Any) -> Iterator[tuple[Dataset, str]]:
         yield _grey(picture, grey), syntax
     eight = (grey >> 3).astype(np.uint8)
     table = np.arange(256, dtype=np.uint16).tobytes()
-    plain = {f"{name}PaletteColorLookupTableData": table for name in ("Red", "Green", "Blue")}
     segments = np.array([0, 2, 7, 9, 1, 253, 255, 2, 1, 0, 0], np.uint16).tobytes()
-    packed = {
-        f"Segmented{name}PaletteColorLookupTableData": segments for name in ("Red", "Green", "Blue")
-    }
-    for tables in (plain, packed):
-        named = {f"{n}PaletteColorLookupTableDescriptor": [256, 0, 16] for n in ("Red", "Green", "Blue")}
-        yield frames.monochrome(
-            eight, PhotometricInterpretation="PALETTE COLOR", **named, **tables
-        ), ExplicitVRLittleEndian
-    yield frames.monochrome(np.stack([eight] * 3)[0], NumberOfFrames=1), ExplicitVRLittleEndian
+    for prefix, value in (("", table), ("Segmented", segments)):
+        tables: dict[str, object] = {}
+        for colour in ("Red", "Green", "Blue"):
+            tables[f"{colour}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
+            tables[f"{prefix}{colour}PaletteColorLookupTableData"] = value
+        ds = frames.monochrome(eight, PhotometricInterpretation="PALETTE COLOR", **tables)
+        yield ds, ExplicitVRLittleEndian
+    cine = frames.monochrome(eight, NumberOfFrames=3)
+    cine.PixelData = eight.tobytes() * 3
+    yield cine, ExplicitVRLittleEndian
 
 
 def _compressed(path: Path, ds: Dataset, syntax: str) -> bytes:
