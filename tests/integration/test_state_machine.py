@@ -1,0 +1,408 @@
+"""Everything that can happen to a study, in any order, with deaths in between.
+
+A Hypothesis state machine over the real parts of the node (reception, rows, spool, assembly,
+worker, deliveries) with a model process, archives, a disk and a clock that do what the rules say.
+After every step the promises are checked; at the end all troubles cease, and every study must come
+to rest.
+
+`AXNODE_SOAK_EXAMPLES=2000` walks that many ways instead, at random.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections import defaultdict
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
+from sqlalchemy import select
+
+from daemon import identity, schema, unpark
+from daemon.errors import InputError
+from daemon.lifecycle import ANALYSIS, DELIVERY, STUDY
+from dicom_io import part10
+from dicom_io.acceptor import Peer, StoreRequest
+from dicom_io.journal import Journal
+from dicom_io.messages import Store
+from dicom_io.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from tests import builders, mortal
+from tests.builders import US, Picture
+from tests.fakes import NOON_US, FakeClock
+from tests.mortal import ARCHIVES, Archive, Fate, Node, dying
+
+SOAK = int(os.environ.get("AXNODE_SOAK_EXAMPLES", "0"))
+DAY_S: Final = 86_400.0
+DECADE_S: Final = 3650 * DAY_S
+PEER = Peer("10.0.0.5", "US1", "AXNODE", "TESTS")
+PIXELS = builders.tissue(1, mortal.ROWS, mortal.COLUMNS)
+STUDIES = ("1.2.3", "1.2.4")  # a node is seen in the first
+AT_REST = ("delivered", "not_evaluable")
+MACHINES: dict[str, tuple[Any, str, Any]] = {
+    "study": (STUDY, "receiving", schema.studies),
+    "analysis": (ANALYSIS, "queued", schema.analyses),
+    "delivery": (DELIVERY, "pending", schema.deliveries),
+}
+
+deaths = st.one_of(st.none(), st.none(), st.integers(0, 7))  # at the n-th step from now
+instances = st.tuples(
+    st.sampled_from(STUDIES),
+    st.integers(1, 3),  # which instance
+    st.sampled_from((0, 0, 0, 0, 1)),  # its content
+    st.sampled_from(("AX-1",) * 9 + ("AX-2",)),
+    st.sampled_from((EXPLICIT_LITTLE,) * 4 + (IMPLICIT_LITTLE,)),
+)
+disks = st.sampled_from(("",) * 6 + ("low", "full", "fills"))
+answers = st.lists(
+    st.sampled_from(
+        [
+            "0000",
+            "0000",
+            "B000",
+            "0111",
+            "A700",
+            "A900",
+            "C000",
+            "0122",
+            "abort",
+            "mute",
+            "unreachable",
+            "rejected",
+        ]
+    ),
+    max_size=4,
+)
+
+
+@cache
+def encoded(study: str, number: int, content: int, patient: str, syntax: str) -> bytes:
+    """Return a small image's data set."""
+    picture = Picture(f"{study}.{number}", study, number=number + content, patient_id=patient)
+    stream = DicomBytesIO()
+    stream.is_little_endian, stream.is_implicit_VR = True, syntax == IMPLICIT_LITTLE
+    write_dataset(stream, builders.dataset(picture, PIXELS))
+    return bytes(stream.getvalue())
+
+
+@cache
+def fresh() -> Path:
+    """Return a folder with a node that has seen nothing yet, made once."""
+    folder = Path(tempfile.mkdtemp(prefix="axnode-fresh-", dir=_memory())) / "0000"
+    folder.mkdir()
+    Node(
+        Fate(folder), FakeClock(), {name: Archive(Fate(folder)) for name in ARCHIVES}
+    ).database.close()
+    return folder
+
+
+def _memory() -> str | None:
+    # every step is synced to disk many times; what is tested here does not rest on that
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+
+
+class Studies(RuleBasedStateMachine):
+    """The way of studies through a node that fails in every way."""
+
+    @initialize()
+    def begin(self) -> None:
+        """Start a fresh node."""
+        self.root = Path(tempfile.mkdtemp(prefix="axnode-states-", dir=_memory()))
+        shutil.copytree(fresh(), self.root / "0000")
+        self.fate = Fate(self.root / "0000")
+        self.clock = FakeClock()
+        self.archives = {name: Archive(self.fate) for name in ARCHIVES}
+        self.kept: dict[str, tuple[str, bytes]] = {}  # hash and data set, by SOP Instance UID
+        self.strays: set[str] = set()  # files that a death or a failed attempt may leave
+        self.node = Node(self.fate, self.clock, self.archives)
+
+    # What happens
+
+    @rule(
+        instance=instances, disk=st.sampled_from(("",) * 6 + ("low", "full", "fills")), death=deaths
+    )
+    def receive(
+        self, instance: tuple[str, int, int, str, str], disk: str = "", death: int | None = None
+    ) -> None:
+        """Receive an instance: new, again, in another syntax, or in conflict."""
+        data = encoded(*instance)
+        sop, syntax = f"{instance[0]}.{instance[1]}", instance[-1]
+        digest = hashlib.sha256(syntax.encode() + data).hexdigest()
+        expected = 0xA700 if disk else self._expected(sop, digest, instance)
+        self.node.spool.room = {"full": 0, "fills": 1000}.get(disk)
+        self.node.spool.free = 1 << 20 if disk == "low" else 1 << 40
+        with dying(self.fate, death) as died:
+            status = self._push(StoreRequest(PEER, US, sop, syntax), data)
+        self.node.spool.room, self.node.spool.free = None, 1 << 40
+        if died:
+            self.strays.add(digest)
+            self._restart()
+            if self._hash_of(sop) == digest:
+                self.kept.setdefault(sop, (digest, data))
+            return
+        assert status == expected, f"0x{status:04X} instead of 0x{expected:04X}"
+        if status == 0x0000:
+            self.kept.setdefault(sop, (digest, data))
+
+    def _expected(self, sop: str, digest: str, instance: tuple[str, int, int, str, str]) -> int:
+        kept = self.kept.get(sop)
+        if kept is None or kept[0] == digest:
+            return 0x0000
+        other = EXPLICIT_LITTLE if instance[-1] == IMPLICIT_LITTLE else IMPLICIT_LITTLE
+        return 0x0000 if kept[1] == encoded(*instance[:-1], other) else 0x0111
+
+    def _push(self, request: StoreRequest, data: bytes) -> int:
+        receiver = Store(self.node.reception, request, Journal("1"))
+        for start in range(0, len(data), 1500):
+            receiver.write(memoryview(data)[start : start + 1500])
+        return receiver.finish()
+
+    @precondition(lambda self: any(archive.held for archive in self.archives.values()))
+    @rule(choice=st.integers(0, 99))
+    def own_object(self, choice: int) -> None:
+        """Have an archive forward one of our own objects."""
+        held = {
+            uid: data for archive in self.archives.values() for uid, data in archive.held.items()
+        }
+        uid = sorted(held)[choice % len(held)]
+        path = self.root / "own.dcm"
+        path.write_bytes(held[uid])
+        meta, offset = part10.split(path)
+        before = self._all(schema.instances), self._all(schema.studies)
+        request = StoreRequest(PEER, meta.sop_class_uid, uid, meta.transfer_syntax_uid)
+        assert self._push(request, held[uid][offset:]) == 0x0000
+        assert (self._all(schema.instances), self._all(schema.studies)) == before
+
+    @rule(late=st.one_of(st.none(), st.none(), instances), death=deaths)
+    def assemble(self, late: Any, death: int | None) -> None:
+        """Sweep; an instance may come while headers are read."""
+        if late is not None:
+            self.node.meanwhile = lambda: self._once(late)
+        with dying(self.fate, death) as died:
+            self.node.assembler.sweep()
+        self.node.meanwhile = lambda: None
+        if died:
+            self._restart()
+
+    def _once(self, late: tuple[str, int, int, str, str]) -> None:
+        self.node.meanwhile = lambda: None
+        steps, self.fate.steps = self.fate.steps, None
+        self.receive(late)
+        self.fate.steps = steps
+
+    @rule(
+        kind=st.sampled_from(("well", "well", "well", "failed", "lost", "full", "taken")),
+        death=deaths,
+    )
+    def work(self, kind: str, death: int | None) -> None:
+        """Work one job, well or not."""
+        with dying(self.fate, death) as died:
+            self.node.work(kind)
+        if died:
+            self._restart()
+        if died or kind != "well":
+            self.strays |= self.node.objects.files()
+
+    @rule(name=st.sampled_from(ARCHIVES), script=answers, death=deaths)
+    def deliver(self, name: str, script: list[str], death: int | None) -> None:
+        """Deliver what is due; the archive answers as it likes."""
+        self.archives[name].script = script
+        known = self.node.objects.files()
+        with dying(self.fate, death) as died:
+            self.node.deliverers[name].deliver_due()
+        self.archives[name].script = []
+        if died:
+            self.strays |= known  # rows of pictures go before their files
+            self._restart()
+
+    @rule(by_s=st.sampled_from((1.0, 31.0, 121.0, 601.0, 601.0, DAY_S, -DAY_S, DECADE_S)))
+    def pass_time(self, by_s: float) -> None:
+        """Time passes, or somebody sets the clock."""
+        self.clock.advance(by_s)
+
+    @precondition(lambda self: self.clock() > NOON_US + DECADE_S * 1e6 / 2)
+    @rule()
+    def set_right(self) -> None:
+        """Somebody sets the clock back by ten years."""
+        self.clock.advance(-DECADE_S)
+
+    @rule(study=st.sampled_from(STUDIES), death=deaths)
+    def retry(self, study: str, death: int | None) -> None:
+        """Have a parked study tried again, by hand."""
+        with dying(self.fate, death) as died, suppress(InputError):
+            self._retry(study)
+        if died:
+            self._restart()
+
+    def _retry(self, study: str) -> None:
+        self.node.database.write(lambda c: unpark.retry(c, study, ARCHIVES, self.clock()))
+
+    @rule()
+    def kill(self) -> None:
+        """Die between two steps, with a message half received."""
+        self._push_half()
+        self.fate.leave()
+        self._restart()
+
+    def _push_half(self) -> None:
+        request = StoreRequest(PEER, US, "1.2.9.9", EXPLICIT_LITTLE)
+        receiver = Store(self.node.reception, request, Journal("1"))
+        receiver.write(memoryview(b"half"))
+
+    def _restart(self) -> None:
+        self.node.database.close()
+        self.node = Node(self.fate, self.clock, self.archives)
+
+    # What is seen
+
+    def _all(self, table: Any) -> list[Any]:
+        with self.node.database.read() as connection:
+            order = table.c.id if "id" in table.c else None
+            return list(connection.execute(select(table).order_by(order)).all())
+
+    def _hash_of(self, sop: str) -> str | None:
+        rows = {row.sop_instance_uid: row.instance_hash for row in self._all(schema.instances)}
+        return rows.get(sop)
+
+    # What always holds
+
+    @invariant()
+    def what_was_acknowledged_is_there(self) -> None:
+        """Each acknowledged instance has its row, and lies in the spool byte for byte."""
+        rows = {row.sop_instance_uid: row.instance_hash for row in self._all(schema.instances)}
+        assert rows == {sop: digest for sop, (digest, _) in self.kept.items()}
+        for digest, data in self.kept.values():
+            path = self.node.spool.path(digest)
+            _, offset = part10.split(path)
+            assert path.read_bytes()[offset:] == data
+
+    @invariant()
+    def no_file_is_left_behind(self) -> None:
+        """Every file has its row, but for what a death or a failed attempt left."""
+        assert self.node.spool.files() - self.strays <= {digest for digest, _ in self.kept.values()}
+        named = {row.file_hash for row in self._all(schema.objects)}
+        assert self.node.objects.files() - self.strays <= named
+        assert named <= self.node.objects.files()
+        for folder in (self.node.spool, self.node.objects):
+            assert list((folder.root / "incoming").iterdir()) == []
+
+    @invariant()
+    def every_move_was_legal(self) -> None:
+        """Replay the events by the tables: they lead to the rows as they are."""
+        states: dict[tuple[str, int], str] = {}
+        for event in self._all(schema.events):
+            table, first, _ = MACHINES.get(event.entity, ({}, "", None))
+            if event.action not in set(table):
+                continue  # a remark
+            key = (event.entity, event.entity_id)
+            if key not in states and event.entity == "study":
+                assert event.action == first
+            else:
+                assert event.action in table[states.get(key, first)], f"{key} {event.action}"
+            states[key] = event.action
+        tables = {
+            "study": schema.studies,
+            "analysis": schema.analyses,
+            "delivery": schema.deliveries,
+        }
+        for entity, rows in tables.items():
+            for row in self._all(rows):
+                assert row.state == states.get((entity, row.id), MACHINES[entity][1])
+
+    @invariant()
+    def archives_hold_what_is_recorded(self) -> None:
+        """Find what was delivered as it was built, and nothing else."""
+        objects = {row.id: row for row in self._all(schema.objects)}
+        for row in self._all(schema.deliveries):
+            if row.state == "delivered":
+                item = objects[row.object_id]
+                data = self.archives[row.destination].held[item.sop_instance_uid]
+                assert hashlib.sha256(data).hexdigest() == item.file_hash
+        for archive in self.archives.values():
+            assert set(archive.held) <= {row.sop_instance_uid for row in objects.values()}
+
+    @invariant()
+    def one_set_of_results_per_input(self) -> None:
+        """No two versions in a row have one input, and no version has two reports."""
+        inputs, reports = defaultdict(list), defaultdict(int)
+        for row in self._all(schema.analyses):
+            assert row.version == len(inputs[row.study_id]) + 1
+            assert row.input_hash not in inputs[row.study_id][-1:]
+            inputs[row.study_id].append(row.input_hash)
+        for row in self._all(schema.objects):
+            reports[row.analysis_id] += row.role == "sr"
+        assert set(reports.values()) <= {1}
+
+    # The end
+
+    def teardown(self) -> None:
+        """All troubles cease; every study comes to rest, delivered as it is by then."""
+        if not hasattr(self, "node"):
+            return
+        try:
+            for _ in range(8):
+                self._quiet_hours()
+                for study in STUDIES:
+                    with suppress(InputError):
+                        self._retry(study)
+            self._quiet_hours()
+            self._all_is_delivered()
+        finally:
+            self.node.database.close()
+            shutil.rmtree(self.root)
+
+    def _quiet_hours(self) -> None:
+        for _ in range(6):
+            self.clock.advance(builders.INTERVAL_S + 1)
+            self.node.assembler.sweep()
+            while self.node.work():
+                pass
+            for deliverer in self.node.deliverers.values():
+                while deliverer.deliver_due():
+                    pass
+
+    def _all_is_delivered(self) -> None:
+        members = defaultdict(list)
+        for row in self._all(schema.instances):
+            members[row.study_id].append(row)
+        for study in self._all(schema.studies):
+            rows = members[study.id]
+            if len({row.patient_key for row in rows}) > 1:
+                assert study.state == "parked", study.state
+                continue
+            assert study.state in AT_REST, f"{study.state}: {study.reason}"
+            latest = [row for row in self._all(schema.analyses) if row.study_id == study.id][-1]
+            pairs = [(row.sop_instance_uid, row.instance_hash) for row in rows]
+            assert latest.input_hash == identity.input_hash(pairs)
+            self._version_is_delivered(latest.id)
+        self.archives_hold_what_is_recorded()
+        self.every_move_was_legal()
+
+    def _version_is_delivered(self, analysis_id: int) -> None:
+        objects = {
+            row.id: row for row in self._all(schema.objects) if row.analysis_id == analysis_id
+        }
+        states = defaultdict(list)
+        for row in self._all(schema.deliveries):
+            if row.object_id in objects:
+                states[row.destination].append(row.state)
+        assert set(states) == set(ARCHIVES)
+        for name in ARCHIVES:
+            assert set(states[name]) <= {"delivered"}, states[name]
+
+
+Studies.TestCase.settings = settings(
+    max_examples=SOAK or 25,
+    stateful_step_count=60 if SOAK else 40,
+    deadline=None,
+    derandomize=not SOAK,
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+TestStudies = Studies.TestCase
