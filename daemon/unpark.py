@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from daemon import schema
 from daemon.deliver import settle_study
@@ -45,11 +45,18 @@ def retry(
     elif done:
         move_study(connection, study.id, StudyState.DELIVERING, _BY_HAND, now_us)
         settle_study(connection, study.id, now_us)
-    else:
+    if not done or _patients(connection, study.id) > 1:
+        # two patients park it again, whatever else of it was tried
         values = {"unassembled": True}
         connection.execute(update(studies).where(studies.c.id == study.id).values(**values))
-        done = ["the study will be looked at again"]
+        done.append("the study will be looked at again")
     return "; ".join(done)
+
+
+def _patients(connection: Connection, study_id: int) -> int:
+    table = schema.instances
+    counted = select(func.count(table.c.patient_key.distinct())).where(table.c.study_id == study_id)
+    return int(connection.execute(counted).scalar_one())
 
 
 def _retry_analysis(connection: Connection, study: Row[Any], now_us: int) -> bool:

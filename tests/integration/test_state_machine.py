@@ -14,6 +14,7 @@ import shutil
 import tempfile
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +44,7 @@ DAY_S: Final = 86_400.0
 DECADE_S: Final = 3650 * DAY_S
 PEER = Peer("10.0.0.5", "US1", "AXNODE", "TESTS")
 PIXELS = builders.tissue(1, mortal.ROWS, mortal.COLUMNS)
+WORK = ("well", "well", "well", "failed", "lost", "full", "taken")
 STUDIES = ("1.2.3", "1.2.4")  # a node is seen in the first
 AT_REST = ("delivered", "not_evaluable")
 MACHINES: dict[str, tuple[Any, str, Any]] = {
@@ -51,12 +53,22 @@ MACHINES: dict[str, tuple[Any, str, Any]] = {
     "delivery": (DELIVERY, "pending", schema.deliveries),
 }
 
-deaths = st.one_of(st.none(), st.none(), st.integers(0, 7))  # at the n-th step from now
-instances = st.tuples(
+deaths = st.sampled_from((None,) * 12 + tuple(range(7)))  # at the n-th step from now
+waits = st.sampled_from((0.0, 31.0, 121.0, 601.0, 601.0, 601.0))  # before something is tried
+Instance = tuple[str, int, int, str, str]
+instances = st.builds(
+    lambda study, number, content, patient, syntax: (
+        study,
+        number,
+        content,
+        # one instance may name another patient, so that most studies have one only
+        patient if (study, number) == (STUDIES[1], 3) else "AX-1",
+        syntax,
+    ),
     st.sampled_from(STUDIES),
-    st.integers(1, 3),  # which instance
-    st.sampled_from((0, 0, 0, 0, 1)),  # its content
-    st.sampled_from(("AX-1",) * 9 + ("AX-2",)),
+    st.integers(1, 3),
+    st.sampled_from((0, 0, 0, 0, 1)),
+    st.sampled_from(("AX-1", "AX-2")),
     st.sampled_from((EXPLICIT_LITTLE,) * 4 + (IMPLICIT_LITTLE,)),
 )
 disks = st.sampled_from(("",) * 6 + ("low", "full", "fills"))
@@ -91,15 +103,42 @@ def encoded(study: str, number: int, content: int, patient: str, syntax: str) ->
     return bytes(stream.getvalue())
 
 
+@dataclass(frozen=True)
+class Begun:
+    """How far a node has come, and its surroundings with it."""
+
+    folder: Path
+    now_us: int
+    kept: dict[str, tuple[str, bytes]]
+    held: dict[str, dict[str, bytes]]  # by archive
+
+
 @cache
-def fresh() -> Path:
-    """Return a folder with a node that has seen nothing yet, made once."""
-    folder = Path(tempfile.mkdtemp(prefix="axnode-fresh-", dir=_memory())) / "0000"
-    folder.mkdir()
-    Node(
-        Fate(folder), FakeClock(), {name: Archive(Fate(folder)) for name in ARCHIVES}
-    ).database.close()
-    return folder
+def begun(stage: int) -> Begun:
+    """Make a node once that has received, assembled, analysed or delivered: one more each stage."""
+    if stage == 0:
+        folder = _new_folder("axnode-fresh-")
+        folder.mkdir()
+        fate = Fate(folder)
+        Node(fate, FakeClock(), dict.fromkeys(ARCHIVES, Archive(fate))).database.close()
+        return Begun(folder, NOON_US, {}, {name: {} for name in ARCHIVES})
+    machine = Studies()
+    machine.resume(begun(stage - 1))
+    for study in STUDIES if stage == 1 else ():
+        machine.receive((study, 1, 0, "AX-1", EXPLICIT_LITTLE))
+    if stage == 2:
+        machine.assemble(builders.QUIET_S, None, None)
+    for _ in STUDIES if stage == 3 else ():
+        machine.work(0.0, "well", None)
+    if stage > 3:
+        machine.deliver(0.0, ARCHIVES[stage - 4], [], None)
+    machine.node.database.close()
+    held = {name: archive.held for name, archive in machine.archives.items()}
+    return Begun(machine.fate.folder, machine.clock(), machine.kept, held)
+
+
+def _new_folder(prefix: str) -> Path:
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=_memory())) / "0000"
 
 
 def _memory() -> str | None:
@@ -110,15 +149,20 @@ def _memory() -> str | None:
 class Studies(RuleBasedStateMachine):
     """The way of studies through a node that fails in every way."""
 
-    @initialize()
-    def begin(self) -> None:
-        """Start a fresh node."""
-        self.root = Path(tempfile.mkdtemp(prefix="axnode-states-", dir=_memory()))
-        shutil.copytree(fresh(), self.root / "0000")
-        self.fate = Fate(self.root / "0000")
-        self.clock = FakeClock()
-        self.archives = {name: Archive(self.fate) for name in ARCHIVES}
-        self.kept: dict[str, tuple[str, bytes]] = {}  # hash and data set, by SOP Instance UID
+    @initialize(stage=st.integers(0, 5))
+    def begin(self, stage: int) -> None:
+        """Start a node that is some way on."""
+        self.resume(begun(stage))
+
+    def resume(self, start: Begun) -> None:
+        """Go on from a copy of what was begun."""
+        self.fate = Fate(_new_folder("axnode-states-"))
+        shutil.copytree(start.folder, self.fate.folder)
+        self.clock = FakeClock(start.now_us)
+        self.archives = {
+            name: Archive(self.fate, held=dict(held)) for name, held in start.held.items()
+        }
+        self.kept = dict(start.kept)  # hash and data set, by SOP Instance UID
         self.strays: set[str] = set()  # files that a death or a failed attempt may leave
         self.node = Node(self.fate, self.clock, self.archives)
 
@@ -127,9 +171,7 @@ class Studies(RuleBasedStateMachine):
     @rule(
         instance=instances, disk=st.sampled_from(("",) * 6 + ("low", "full", "fills")), death=deaths
     )
-    def receive(
-        self, instance: tuple[str, int, int, str, str], disk: str = "", death: int | None = None
-    ) -> None:
+    def receive(self, instance: Instance, disk: str = "", death: int | None = None) -> None:
         """Receive an instance: new, again, in another syntax, or in conflict."""
         data = encoded(*instance)
         sop, syntax = f"{instance[0]}.{instance[1]}", instance[-1]
@@ -150,7 +192,7 @@ class Studies(RuleBasedStateMachine):
         if status == 0x0000:
             self.kept.setdefault(sop, (digest, data))
 
-    def _expected(self, sop: str, digest: str, instance: tuple[str, int, int, str, str]) -> int:
+    def _expected(self, sop: str, digest: str, instance: Instance) -> int:
         kept = self.kept.get(sop)
         if kept is None or kept[0] == digest:
             return 0x0000
@@ -171,7 +213,7 @@ class Studies(RuleBasedStateMachine):
             uid: data for archive in self.archives.values() for uid, data in archive.held.items()
         }
         uid = sorted(held)[choice % len(held)]
-        path = self.root / "own.dcm"
+        path = self.fate.folder.parent / "own.dcm"
         path.write_bytes(held[uid])
         meta, offset = part10.split(path)
         before = self._all(schema.instances), self._all(schema.studies)
@@ -179,9 +221,10 @@ class Studies(RuleBasedStateMachine):
         assert self._push(request, held[uid][offset:]) == 0x0000
         assert (self._all(schema.instances), self._all(schema.studies)) == before
 
-    @rule(late=st.one_of(st.none(), st.none(), instances), death=deaths)
-    def assemble(self, late: Any, death: int | None) -> None:
+    @rule(after_s=waits, late=st.one_of(st.none(), st.none(), instances), death=deaths)
+    def assemble(self, after_s: float, late: Instance | None, death: int | None) -> None:
         """Sweep; an instance may come while headers are read."""
+        self.clock.advance(after_s)
         if late is not None:
             self.node.meanwhile = lambda: self._once(late)
         with dying(self.fate, death) as died:
@@ -190,18 +233,16 @@ class Studies(RuleBasedStateMachine):
         if died:
             self._restart()
 
-    def _once(self, late: tuple[str, int, int, str, str]) -> None:
+    def _once(self, late: Instance) -> None:
         self.node.meanwhile = lambda: None
         steps, self.fate.steps = self.fate.steps, None
         self.receive(late)
         self.fate.steps = steps
 
-    @rule(
-        kind=st.sampled_from(("well", "well", "well", "failed", "lost", "full", "taken")),
-        death=deaths,
-    )
-    def work(self, kind: str, death: int | None) -> None:
+    @rule(after_s=waits, kind=st.sampled_from(WORK), death=deaths)
+    def work(self, after_s: float, kind: str, death: int | None) -> None:
         """Work one job, well or not."""
+        self.clock.advance(after_s)
         with dying(self.fate, death) as died:
             self.node.work(kind)
         if died:
@@ -209,9 +250,10 @@ class Studies(RuleBasedStateMachine):
         if died or kind != "well":
             self.strays |= self.node.objects.files()
 
-    @rule(name=st.sampled_from(ARCHIVES), script=answers, death=deaths)
-    def deliver(self, name: str, script: list[str], death: int | None) -> None:
+    @rule(after_s=waits, name=st.sampled_from(ARCHIVES), script=answers, death=deaths)
+    def deliver(self, after_s: float, name: str, script: list[str], death: int | None) -> None:
         """Deliver what is due; the archive answers as it likes."""
+        self.clock.advance(after_s)
         self.archives[name].script = script
         known = self.node.objects.files()
         with dying(self.fate, death) as died:
@@ -221,15 +263,15 @@ class Studies(RuleBasedStateMachine):
             self.strays |= known  # rows of pictures go before their files
             self._restart()
 
-    @rule(by_s=st.sampled_from((1.0, 31.0, 121.0, 601.0, 601.0, DAY_S, -DAY_S, DECADE_S)))
-    def pass_time(self, by_s: float) -> None:
-        """Time passes, or somebody sets the clock."""
+    @rule(by_s=st.sampled_from((DAY_S, -DAY_S, DECADE_S)))
+    def set_clock(self, by_s: float) -> None:
+        """Set the clock, wrongly or rightly."""
         self.clock.advance(by_s)
 
     @precondition(lambda self: self.clock() > NOON_US + DECADE_S * 1e6 / 2)
     @rule()
     def set_right(self) -> None:
-        """Somebody sets the clock back by ten years."""
+        """Set the clock back by ten years."""
         self.clock.advance(-DECADE_S)
 
     @rule(study=st.sampled_from(STUDIES), death=deaths)
@@ -243,17 +285,17 @@ class Studies(RuleBasedStateMachine):
     def _retry(self, study: str) -> None:
         self.node.database.write(lambda c: unpark.retry(c, study, ARCHIVES, self.clock()))
 
-    @rule()
-    def kill(self) -> None:
-        """Die between two steps, with a message half received."""
-        self._push_half()
-        self.fate.leave()
-        self._restart()
-
-    def _push_half(self) -> None:
+    @rule(dies=st.sampled_from((True, False, False)))
+    def break_off(self, dies: bool) -> None:
+        """Break off half a message: the peer did, or the node died."""
         request = StoreRequest(PEER, US, "1.2.9.9", EXPLICIT_LITTLE)
         receiver = Store(self.node.reception, request, Journal("1"))
         receiver.write(memoryview(b"half"))
+        if dies:
+            self.fate.leave()
+            self._restart()
+        else:
+            receiver.discard()
 
     def _restart(self) -> None:
         self.node.database.close()
@@ -346,19 +388,18 @@ class Studies(RuleBasedStateMachine):
         if not hasattr(self, "node"):
             return
         try:
-            for _ in range(8):
-                self._quiet_hours()
-                for study in STUDIES:
-                    with suppress(InputError):
-                        self._retry(study)
+            self._quiet_hours()
+            for study in STUDIES:  # what was parked meanwhile, for a person
+                with suppress(InputError):
+                    self._retry(study)
             self._quiet_hours()
             self._all_is_delivered()
         finally:
             self.node.database.close()
-            shutil.rmtree(self.root)
+            shutil.rmtree(self.fate.folder.parent)
 
     def _quiet_hours(self) -> None:
-        for _ in range(6):
+        for _ in range(4):
             self.clock.advance(builders.INTERVAL_S + 1)
             self.node.assembler.sweep()
             while self.node.work():
