@@ -1,16 +1,20 @@
 """A node of real parts that can die at any step, and what it meets: a disk, a child, archives."""
 
 import errno
+import hashlib
 import itertools
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset
 from sqlalchemy import Connection
 
 from daemon import answer, jobs
@@ -29,15 +33,68 @@ from dicom_io import part10
 from dicom_io.errors import PeerError
 from dicom_io.findings import Calibration, Exclusion, ImageRead, Reason
 from dicom_io.scu import Outcome, Remote, StoreResult, classify
+from dicom_io.syntaxes import EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from tests import builders
 from tests.builders import Picture
 from tests.builders_objects import node, view
 from tests.fakes import FakeClock
 
 ARCHIVES = ("pacs", "archive")
+STUDIES = ("1.2.3", "1.2.4")  # a node is seen in the first
 FEW = RetryPolicy(attempts=4)  # so that a walk of some steps sees a delivery parked
 ROWS, COLUMNS = 24, 32
 Result = TypeVar("Result")
+
+
+class Instance(NamedTuple):
+    """What a modality sends."""
+
+    study: str
+    number: int
+    content: int = 0
+    patient: str = "AX-1"
+    syntax: str = EXPLICIT_LITTLE
+    named: bool = True  # False: the UID stands in the command only, and one file may have two
+
+    @property
+    def sop(self) -> str:
+        """SOP Instance UID."""
+        return f"{self.study}.{self.number}"
+
+    @property
+    def image(self) -> tuple[str, int, str]:
+        """What is the same in another transfer syntax."""
+        return self.study, self.content + (self.number if self.named else 1), self.patient
+
+    @property
+    def data(self) -> bytes:
+        """The data set."""
+        return _encoded(self)
+
+    @property
+    def digest(self) -> str:
+        """Its hash, the name of its file."""
+        return hashlib.sha256(self.syntax.encode() + self.data).hexdigest()
+
+
+def instance_of(study: str, number: int, patient: str, **fields: Any) -> Instance:
+    """Return an instance; only one may name another patient, so that most studies have one."""
+    other = (study, number) == (STUDIES[1], 3)
+    return Instance(study, number, patient=patient if other else "AX-1", **fields)
+
+
+@cache
+def _encoded(instance: Instance) -> bytes:
+    study, number, patient = instance.image
+    picture = Picture(instance.sop, study, number=number, patient_id=patient)
+    ds = builders.dataset(picture, builders.tissue(1, ROWS, COLUMNS))
+    if not instance.named:
+        del ds.SOPInstanceUID
+    stream = DicomBytesIO()
+    stream.is_little_endian = True
+    stream.is_implicit_VR = instance.syntax == IMPLICIT_LITTLE
+    write_dataset(stream, ds)
+    return bytes(stream.getvalue())
 
 
 class Killed(BaseException):
