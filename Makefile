@@ -11,6 +11,8 @@ TORCH_INDEX ?=
 OUT ?=
 # More arguments for pytest, for example ARGS="-x -k walker".
 ARGS ?=
+# Seconds that `make fuzz` spends on each target.
+TIME ?= 600
 
 BIN := .venv/bin
 JUNIT := build/junit.xml
@@ -26,7 +28,7 @@ OWN := PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
 # Orthanc is installed to /usr/sbin, which a user's PATH leaves out.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help venv demo test lint types bench soak lock sbom audit licences debian viewer clean distclean
+.PHONY: help venv demo test lint types bench soak fuzz lock sbom audit licences debian viewer clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -42,7 +44,7 @@ demo: $(RUNTIME) ## the whole loop on the samples: modality, node, PACS, all on 
 
 test: debian viewer $(DEVELOP) lint types ## style, types, import rule, then every test with coverage
 	@mkdir -p build
-	$(BIN)/python -m pytest tests/unit tests/integration tests/acceptance \
+	$(BIN)/python -m pytest tests/unit tests/fuzz tests/integration tests/acceptance \
 		--junitxml=$(JUNIT) --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(DEVELOP) ## ruff, and the rule who may import what
@@ -58,6 +60,10 @@ bench: debian $(DEVELOP) ## every script in tests/benchmarks, one after the othe
 		echo "== $$script"; \
 		$(BIN)/python -m "tests.benchmarks.$$(basename "$$script" .py)"; \
 	done
+
+fuzz: $(DEVELOP) ## every target of tests/fuzz, guided by coverage, TIME seconds each
+	@set -e; for target in walker association frames; do \
+		echo "== $$target"; $(BIN)/python -m tests.fuzz.run "$$target" '$(TIME)'; done
 
 soak: debian $(DEVELOP) ## hours of kills, power cuts (as root) and associations
 	$(BIN)/python -m tests.soak.kill_matrix

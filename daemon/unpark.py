@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from daemon import schema
 from daemon.errors import InputError
@@ -47,15 +47,22 @@ def retry(
             _assemble_again(connection, study.id)
         move_study(connection, study.id, StudyState.DELIVERING, _BY_HAND, now_us)
         settle_study(connection, study.id, now_us)
-    else:
+    if not done or _patients(connection, study.id) > 1:
+        # two patients park it again, whatever else of it was tried
         _assemble_again(connection, study.id)
-        done = ["the study will be looked at again"]
+        done.append("the study will be looked at again")
     return "; ".join(done)
 
 
 def _assemble_again(connection: Connection, study_id: int) -> None:
     table = schema.studies
     connection.execute(update(table).where(table.c.id == study_id).values(unassembled=True))
+
+
+def _patients(connection: Connection, study_id: int) -> int:
+    table = schema.instances
+    counted = select(func.count(table.c.patient_key.distinct())).where(table.c.study_id == study_id)
+    return int(connection.execute(counted).scalar_one())
 
 
 def _retry_analysis(connection: Connection, study: Row[Any], now_us: int) -> bool:

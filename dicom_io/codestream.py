@@ -11,7 +11,9 @@ from PIL import Image as PilImage
 from .errors import FrameError
 from .findings import Reason
 
-_SOI, _SOS, _APP0, _APP14 = 0xD8, 0xDA, 0xE0, 0xEE
+_SOI, _SOS, _APP0, _APP14 = b"\xff\xd8", 0xDA, 0xE0, 0xEE
+_SOC_SIZ = b"\xff\x4f\xff\x51"  # how a JPEG 2000 codestream begins
+_JP2 = b"\0\0\0\x0cjP  "  # and a JP2 file (ITU-T T.800 I.5.1)
 _SOF = frozenset(
     {0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}
 )
@@ -31,16 +33,25 @@ class Codestream:
     baseline: bool  # a JPEG that Pillow decodes: 8 bits, Huffman, lossy
 
 
-def codestream(data: bytes) -> Codestream | None:
-    """Read the markers of a JPEG, JPEG-LS or JPEG 2000 frame; None: it is another compression."""
+def codestream(data: bytes) -> Codestream:
+    """Read the markers of a JPEG, JPEG-LS or JPEG 2000 frame.
+
+    Raises
+    ------
+    FrameError
+        UNDECODABLE: it is none, or its header is damaged. Decoders written in C are not to see it:
+        they would allocate what they make of it, and some end the process.
+    """
+    damaged = FrameError(Reason.UNDECODABLE, "The compressed frame's header is damaged.")
+    if data[:8] == _JP2:  # a file around the codestream, which some writers leave
+        data = data[max(data.find(_SOC_SIZ), 0) :]
     try:
-        if data[:2] == b"\xff\xd8":
-            return _jpeg(data)
-        if data[:4] == b"\xff\x4f\xff\x51":
-            return _jpeg2000(data)
+        found = _jpeg2000(data) if data[:4] == _SOC_SIZ else _jpeg(data)
     except (struct.error, IndexError) as error:
-        raise FrameError(Reason.UNDECODABLE, "The compressed frame's header is damaged.") from error
-    return None
+        raise damaged from error
+    if found is None:
+        raise damaged
+    return found
 
 
 def _segments(data: bytes) -> list[tuple[int, int, bytes]]:
@@ -61,9 +72,9 @@ def _segments(data: bytes) -> list[tuple[int, int, bytes]]:
 
 
 def _jpeg(data: bytes) -> Codestream | None:
-    segments = _segments(data)
+    segments = _segments(data) if data[:2] == _SOI else []
     frames = [(marker, payload) for marker, _, payload in segments if marker in _SOF]
-    if not frames:
+    if not frames or segments[-1][0] != _SOS:
         return None
     marker, payload = frames[0]
     precision, rows, columns, components = struct.unpack_from(">BHHB", payload)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import Decoder, get_decoder
-from pydicom.uid import UID, MPEGTransferSyntaxes
+from pydicom.uid import UID, MPEGTransferSyntaxes, RLELossless
 
 from .codestream import Codestream, codestream, jpeg_components
 from .errors import FrameError
@@ -75,7 +75,8 @@ def samples(data: bytes, fmt: PixelFormat, decoder: Decoder, vr: str) -> tuple[S
         UNDECODABLE if the bytes are damaged or are no frame of the stated size; TOO_LARGE if
         memory does not suffice.
     """
-    stream = codestream(data) if decoder.is_encapsulated else None
+    marked = decoder.is_encapsulated and RLELossless != decoder.UID
+    stream = codestream(data) if marked else None
     if stream is not None:
         _check_size(stream, fmt)
     try:

@@ -22,10 +22,13 @@ PIXEL_DATA: Final = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
-# PS3.5 7.1.2: these VRs have a 16-bit length, all others two reserved bytes and 32 bits
+# PS3.5 7.1.2: these VRs have a 16-bit length, those two reserved bytes and 32 bits
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG_VRS = frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 # In implicit VR only the dictionary tells a sequence of defined length from other values.
 _SEQUENCE_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "SQ")
+_UID_TAGS = frozenset(tag for tag, entry in DicomDictionary.items() if entry[0] == "UI")
+_UID_VRS = (b"UI", b"UN", b"")  # b"": implicit; with any other, a reader would see no text
 
 
 class _Kind(Enum):
@@ -140,13 +143,17 @@ class Structure:
         return self._long_element(level, tag, vr)
 
     def _long_element(self, level: _Level, tag: int, vr: bytes) -> _Element:
-        """Read a header with a 32-bit length; VRs of later editions have one too (PS3.5 6.2)."""
+        """Read a header with a 32-bit length.
+
+        A VR of a later edition would have one too (PS3.5 6.2), but pydicom reads 16 bits: behind
+        such an element the file would say something else to every reader than to this walk.
+        """
         position = self._position
         if tag >= 0xFFFE0000:  # items and delimiters have no VR
             (length,) = level.encoding.length.unpack_from(self._view, position + 4)
             return _Element(tag, b"", position + 8, length)
-        if not (vr.isalpha() and vr.isupper()):
-            _refuse("an element has no VR", position)
+        if vr not in _LONG_VRS:
+            _refuse("an element has no known VR", position)
         if position + 12 > level.end:
             _refuse("the data set ends within an element", position)
         (length,) = level.encoding.length.unpack_from(self._view, position + 8)
@@ -234,4 +241,6 @@ class Structure:
             return
         if element.tag in self.values or element.length > LONGEST_VALUE:
             _refuse("an identifying element is repeated or far too long", self._position)
+        if element.tag in _UID_TAGS and element.vr not in _UID_VRS:
+            _refuse("a UID has the VR of something else", self._position)
         self.values[element.tag] = bytes(self._view[element.value : element.value + element.length])

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from pydicom import Dataset
-from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRBigEndian
+from pydicom import Dataset, dcmread
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless
 
 from dicom_io.codestream import codestream
 from dicom_io.errors import FrameError
@@ -423,15 +423,29 @@ def test_what_a_jpeg_says_of_its_colours():
         "nothing": without_app0(plain),
         "subsampled": without_app0(halved),
     }
-    said = {
-        name: stream.colour for name, data in by_markers.items() if (stream := codestream(data))
-    }
+    said = {name: codestream(data).colour for name, data in by_markers.items()}
     assert said == {"jfif": "YBR", "adobe": "RGB", "nothing": None, "subsampled": "YBR"}
 
 
 def test_a_damaged_codestream_is_undecodable(tmp_path: Path):
     data = jpeg(coloured_picture(), transform=True)[:200]
     assert reason_of(tmp_path, jpeg_dataset([data], 48, 64), JPEG_BASELINE) == Reason.UNDECODABLE
+
+
+@pytest.mark.parametrize("data", [b"\0" * 64, b"\xff\xd8\xff\xdb\xff\xff" + bytes(600)])
+def test_a_frame_without_a_frame_header_reaches_no_decoder(tmp_path: Path, data: bytes):
+    """GDCM ends the process at the last of these."""
+    assert reason_of(tmp_path, jpeg_dataset([data], 48, 64), JPEG_BASELINE) == Reason.UNDECODABLE
+
+
+def test_a_jp2_file_is_checked_as_the_codestream_within(tmp_path: Path):
+    path = write(tmp_path / "image.dcm", image_dataset(coloured_picture().tobytes(), 48, 64))
+    ds = dcmread(path)
+    ds.compress(JPEG2000Lossless, generate_instance_uid=False)
+    stream = get_frame(ds.PixelData, 0, number_of_frames=1)
+    boxed = b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\0jp2c" + stream
+    assert codestream(boxed) == codestream(stream)
+    assert codestream(stream).rows == 48
 
 
 def test_fewer_fragments_than_frames_are_undecodable(tmp_path: Path):

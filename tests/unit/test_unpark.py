@@ -144,3 +144,28 @@ def test_a_study_that_is_not_parked_is_left_alone(rows: Rows) -> None:
     with pytest.raises(InputError, match="the study is receiving, not parked"):
         retry(rows)
     assert rows.story() == ["receiving"]
+
+
+@pytest.mark.parametrize("what", ["analysis", "delivery"])
+def test_a_study_of_two_patients_stays_parked_whatever_is_tried_again(
+    rows: Rows, tmp_path: Path, what: str
+) -> None:
+    """Its delivery or analysis may go on, and then it would look as if all were well."""
+    objects = Spool(tmp_path / "objects")
+    if what == "analysis":
+        rows.queued()
+        parked(rows)
+    else:
+        rows.delivering(objects, count=1)
+        deliver(rows, objects, (Outcome.PERMANENT, 0xA900))
+    rows.receive("1.2.3.2", patient="another")
+    rows.assemble()
+    assert rows.study().reason.startswith("its instances name different patients")
+    assert retry(rows).endswith("; the study will be looked at again")
+    if what == "analysis":
+        rows.finish(rows.claimed(), [builders.stored(0, objects)], ["pacs"])
+    deliver(rows, objects)
+    rows.assemble()
+    assert rows.states(schema.deliveries) == ["delivered"]
+    assert rows.study().state == "parked"
+    assert rows.study().reason.startswith("its instances name different patients")

@@ -92,6 +92,9 @@ def test_an_instance_uid_that_is_none(uid: str) -> None:
         wire.dataset(extra=wire.element(0x00081140, b"SQ", b"\1\2\3\4\5\6\7\10")),
         wire.dataset(extra=wire.element(0x00100010, b"P1", b"")),
         wire.dataset(extra=wire.element(0x00100010, b"\0\0", b"")),
+        # pydicom takes a VR that it does not know for one of 16 bits, and reads on elsewhere
+        wire.dataset(extra=b"\x08\0\x81\x10ZZ\0\0\4\0\0\0four"),
+        wire.dataset().replace(b"\x18\0UI", b"\x18\0UL"),
         wire.element(0x00100020, b"LO", b"1" * 2000) + wire.dataset(),
         wire.dataset(pixels=None)
         + wire.element(0x7FE00010, b"OB", wire.item(b"12345678", length=99), length=wire.UNDEFINED),
