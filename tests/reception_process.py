@@ -13,6 +13,7 @@ from pathlib import Path
 
 from daemon import clock, logs
 from daemon import config as configuration
+from daemon.commitment import Reports
 from daemon.database import Database
 from daemon.receive import Reception
 from daemon.spool import Spool
@@ -25,7 +26,9 @@ def main() -> None:
     logs.configure(logging.INFO)
     config = configuration.load(Path(sys.argv[1]), {})
     database = Database(config.database_url)
-    reception = Reception(config, database, Spool(config.state_dir / "spool"), clock.now_us)
+    spool, objects = (Spool(config.state_dir / name) for name in ("spool", "objects"))
+    reports = Reports(database, objects, clock.now_us)
+    reception = Reception(config, database, spool, clock.now_us, reports)
     settings = {"max_associations": config.node.max_associations, **json.loads(sys.argv[2])}
     acceptor = Acceptor(
         reception, reception.accepted, config.node.host, config.node.port, Limits(**settings)
