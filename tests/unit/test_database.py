@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, create_engine, insert, select, text
 
-from daemon import schema
+from daemon import migrations, schema
 from daemon.database import Database
 from daemon.errors import ConfigError, LostLease, UnavailableError
 from daemon.store import add_refusal
 from tests import builders
+from tests.builders import Rows
 from tests.fakes import full_disk
 
 WAIT_S = 20
@@ -273,3 +276,36 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_url_that_is_none_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError, match=r"database\.url"):
         Database(url)
+
+
+def test_a_database_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'old.sqlite'}"
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text(
+                "insert into studies (study_uid, state, received_us, last_instance_us)"
+                " values ('1.2', 'delivered', 1, 2)"
+            )
+        )
+        connection.execute(
+            text(
+                "insert into instances (study_id, sop_instance_uid, sop_class_uid, series_uid,"
+                " transfer_syntax_uid, instance_hash, patient_key, size, source_ae, assumed,"
+                " received_us) values (1, '1', '2', '3', '4', 'h', 'p', 5, 'US1', 0, 1)"
+            )
+        )
+    engine.dispose()
+    opened = Database(url)
+    try:
+        rows = Rows(opened)
+        (instance,) = rows.all(schema.instances)
+        assert (instance.file, instance.instance_hash) == ("kept", "h")
+        study = rows.study("1.2")
+        assert (study.days_at_rest, study.purged_us) == (0, None)
+    finally:
+        opened.close()
