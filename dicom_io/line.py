@@ -7,6 +7,7 @@ is shut down, and if even that does not free the thread, it is left behind.
 
 import fcntl
 import logging
+import queue
 import socket
 import ssl
 import struct
@@ -45,6 +46,21 @@ class Remote:
 
     def __str__(self) -> str:
         return f"{self.name} ({self.ae_title} at {self.host}:{self.port})"
+
+
+class _Answers(queue.Queue[Any]):
+    """Answers for the thread that waits for one.
+
+    pynetdicom's own thread of an association polls them as well. It is meant to pause during a
+    send, but on a busy machine it may go on for one round, take the answer and drop it; the send
+    would wait for ever.
+    """
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Take an answer; one who does not wait for it gets none."""
+        if not block:
+            raise queue.Empty
+        return super().get(block, timeout)
 
 
 class Line:
@@ -188,6 +204,7 @@ class Line:
 
     def _opened(self, event: Any) -> None:
         self._assoc = event.assoc
+        self._assoc.dimse.msg_queue = _Answers()
         self._socket = sock = event.assoc.dul.socket.socket
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # unacknowledged data, at a peer that vanished

@@ -177,7 +177,7 @@ def measure(server: str, image: Path, associations: int, images: int, site: Site
         process = context.Process(target=SERVERS[server], args=(Path(name), far, files))
         process.start()
         port = near.recv()
-        command = [system_tool("storescu"), "-R", "-xe", "--max-pdu", "131072"]
+        command = [system_tool("storescu"), "--quiet", "-R", "-xe", "--max-pdu", "131072"]
         if secured:
             command += ["+tls", str(site.us1.key), str(site.us1.certificate), "+cf", str(site.ca)]
         command += ["--repeat", str(each), "127.0.0.1", str(port), str(image)]

@@ -9,14 +9,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 from pynetdicom import AE, evt
+from pynetdicom.presentation import build_context
 
 from dicom_io.acceptor import Limits, Rejection
 from dicom_io.deflate import DEFLATED, deflate
 from dicom_io.errors import PeerError, StoreRefused
+from dicom_io.line import Line
 from dicom_io.part10 import header
 from dicom_io.scu import Outcome, Remote, StoreResult, echo, store
 from dicom_io.syntaxes import RECEIVED_SOP_CLASSES, RECEIVED_TRANSFER_SYNTAXES
@@ -357,6 +360,21 @@ def test_a_full_peer_of_our_own_kind(tmp_path: Path) -> None:
     with accepting(handler) as node:
         (result,) = store(remote(node.port), [write(tmp_path, "1.2.1")])
     assert (result.outcome, result.status) == (Outcome.TRANSIENT, 0xA700)
+
+
+def test_an_answer_is_for_the_thread_that_waits_for_it() -> None:
+    """Pynetdicom's polling thread would have a hundred chances to take it."""
+    taken: list[object] = []
+
+    def work(assoc: Any) -> None:
+        assoc.dimse.msg_queue.put((1, "an answer"))
+        time.sleep(0.2)
+        taken.append(assoc.dimse.get_msg(block=True))
+
+    with accepting(RecordingHandler()) as node:
+        line = Line(remote(node.port), [build_context(wire.VERIFICATION)], 5)
+        line.run(work, lambda: None)
+    assert taken == [(1, "an answer")]
 
 
 # Peers that stop
