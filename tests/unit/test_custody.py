@@ -73,6 +73,7 @@ class Site:
             self.custody,
             database,
             self.rows.clock,
+            None,
             RetryPolicy(attempts=3),
             self.modality,
         )

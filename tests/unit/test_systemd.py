@@ -25,7 +25,7 @@ RECEIVE = """
 from types import SimpleNamespace
 from daemon.config import parse
 from daemon.service import _acceptor
-acceptor = _acceptor(parse({}), SimpleNamespace(accepted={}))
+acceptor = _acceptor(parse({}), SimpleNamespace(accepted={}), None, None)
 print(acceptor.port)
 """
 ASK = """
