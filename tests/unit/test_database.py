@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, create_engine, insert, select
 
 from daemon import schema
 from daemon.database import Database
@@ -273,3 +275,34 @@ def test_a_folder_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_url_that_is_none_is_a_configuration_error(url: str) -> None:
     with pytest.raises(ConfigError, match=r"database\.url"):
         Database(url)
+
+
+def test_a_database_of_the_first_version_keeps_its_rows(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'axnode.sqlite'}"
+    settings = AlembicConfig()
+    settings.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "0001")
+        connection.exec_driver_sql(
+            "INSERT INTO studies (id, study_uid, state, received_us, last_instance_us) "
+            "VALUES (1, '1.2.3', 'delivering', 1, 1)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO analyses (id, study_id, version, input_hash, bundle_digest, "
+            "recipe_digest, state, due_us, created_us) VALUES (1, 1, 1, '', '', '', 'done', 1, 1)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO objects (id, analysis_id, role, ordinal, sop_class_uid, "
+            "sop_instance_uid, series_instance_uid, file_hash, size) "
+            "VALUES (1, 1, 'sr', 0, '', '1.2.4', '', '', 1)"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO deliveries (id, object_id, destination, state, attempts, due_us) "
+            "VALUES (1, 1, 'pacs', 'pending', 3, 1)"
+        )
+    engine.dispose()
+    with builders.database(tmp_path) as database, database.read() as connection:
+        (row,) = connection.execute(select(schema.deliveries)).all()
+    assert (row.state, row.attempts, row.resends) == ("pending", 3, 0)
