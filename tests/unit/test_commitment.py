@@ -460,8 +460,12 @@ def test_a_transaction_called_a_repetition_is_asked_anew(site: Site) -> None:
 
 
 def test_a_person_may_begin_anew(site: Site) -> None:
-    request = site.asked(1)
-    site.take(report(request, failed=[0], reason=0x0122))
+    site.take(report(site.asked(1), failed=[0]))
+    site.rows.clock.advance(60)
+    site.deliverer.deliver_due()
+    site.asker.ask_due()
+    site.take(report(site.ask.asked[-1], failed=[0], reason=0x0122))
+    assert (site.states, site.deliveries[0].resends) == (["parked"], 1)
     done = site.rows.database.write(lambda c: unpark.retry(c, STUDY, ["pacs"], site.rows.clock()))
     assert done == "1 deliveries are queued again"
     assert (site.deliveries[0].attempts, site.deliveries[0].resends) == (0, 0)

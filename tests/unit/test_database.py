@@ -10,7 +10,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, insert, select, text
+from sqlalchemy import Connection, create_engine, insert, select
 
 from daemon import migrations, schema
 from daemon.database import Database
@@ -278,34 +278,39 @@ def test_a_url_that_is_none_is_a_configuration_error(url: str) -> None:
         Database(url)
 
 
+_FIRST_ROWS = (
+    "INSERT INTO studies (id, study_uid, state, received_us, last_instance_us) "
+    "VALUES (1, '1.2', 'delivering', 1, 2)",
+    "INSERT INTO instances (study_id, sop_instance_uid, sop_class_uid, series_uid, "
+    "transfer_syntax_uid, instance_hash, patient_key, size, source_ae, assumed, received_us) "
+    "VALUES (1, '1', '2', '3', '4', 'h', 'p', 5, 'US1', 0, 1)",
+    "INSERT INTO analyses (id, study_id, version, input_hash, bundle_digest, recipe_digest, "
+    "state, due_us, created_us) VALUES (1, 1, 1, '', '', '', 'done', 1, 1)",
+    "INSERT INTO objects (id, analysis_id, role, ordinal, sop_class_uid, sop_instance_uid, "
+    "series_instance_uid, file_hash, size) VALUES (1, 1, 'sr', 0, '', '1.2.4', '', '', 1)",
+    "INSERT INTO deliveries (id, object_id, destination, state, attempts, due_us) "
+    "VALUES (1, 1, 'pacs', 'pending', 3, 1)",
+)
+
+
 def test_a_database_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'old.sqlite'}"
-    config = AlembicConfig()
-    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-    engine = create_engine(url)
+    settings = AlembicConfig()
+    settings.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    engine = create_engine(f"sqlite:///{tmp_path / 'axnode.sqlite'}")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.execute(
-            text(
-                "insert into studies (study_uid, state, received_us, last_instance_us)"
-                " values ('1.2', 'delivered', 1, 2)"
-            )
-        )
-        connection.execute(
-            text(
-                "insert into instances (study_id, sop_instance_uid, sop_class_uid, series_uid,"
-                " transfer_syntax_uid, instance_hash, patient_key, size, source_ae, assumed,"
-                " received_us) values (1, '1', '2', '3', '4', 'h', 'p', 5, 'US1', 0, 1)"
-            )
-        )
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "0001")
+        for statement in _FIRST_ROWS:
+            connection.exec_driver_sql(statement)
     engine.dispose()
-    opened = Database(url)
-    try:
+    with builders.database(tmp_path) as opened:
         rows = Rows(opened)
         (instance,) = rows.all(schema.instances)
         assert (instance.file, instance.instance_hash) == ("kept", "h")
+        assert instance.committed_us is None
         study = rows.study("1.2")
         assert (study.days_at_rest, study.purged_us) == (0, None)
-    finally:
-        opened.close()
+        assert [row.holder for row in rows.all(schema.analyses)] == [""]
+        assert [row.file for row in rows.all(schema.objects)] == ["kept"]
+        (delivery,) = rows.all(schema.deliveries)
+        assert (delivery.state, delivery.attempts, delivery.resends) == ("pending", 3, 0)
