@@ -135,15 +135,20 @@ class Studies(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(instance=instances, disk=disks, other=others, death=deaths)
+    @rule(instance=instances, disk=disks, other=st.one_of(others, st.integers(1, 3)), death=deaths)
     def receive(
         self,
         instance: Instance,
         disk: str = "",
-        other: Instance | None = None,
+        other: Instance | int | None = None,
         death: int | None = None,
     ) -> None:
-        """Receive an instance: new, again, in another syntax, or in conflict."""
+        """Receive an instance: new, again, in another syntax, or in conflict.
+
+        `other` is received between its rename and its row; a number: the same as that number.
+        """
+        if isinstance(other, int):
+            other = instance._replace(number=other)
         spool = self.node.spool
         spool.room = {"full": 0, "fills": 1000}.get(disk)
         spool.free = 1 << 20 if disk == "low" else 1 << 40
