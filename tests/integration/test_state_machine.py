@@ -8,6 +8,7 @@ to rest.
 `AXNODE_SOAK_EXAMPLES=2000` walks that many ways instead, at random.
 """
 
+import atexit
 import hashlib
 import os
 import shutil
@@ -105,7 +106,9 @@ def begun(stage: int) -> Begun:
 
 
 def _new_folder(prefix: str) -> Path:
-    return Path(tempfile.mkdtemp(prefix=prefix, dir=_memory())) / "0000"
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=_memory()))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder / "0000"
 
 
 def _memory() -> str | None:
@@ -143,7 +146,10 @@ class Studies(RuleBasedStateMachine):
         other: Instance | None = None,
         death: int | None = None,
     ) -> None:
-        """Receive an instance: new, again, in another syntax, or in conflict."""
+        """Receive an instance: new, again, in another syntax, or in conflict.
+
+        `other` comes between its rename and its row.
+        """
         spool = self.node.spool
         spool.room = {"full": 0, "fills": 1000}.get(disk)
         spool.free = 1 << 20 if disk == "low" else 1 << 40
@@ -164,6 +170,12 @@ class Studies(RuleBasedStateMachine):
         assert status in expected, f"0x{status:04X}"
         if status == 0x0000:
             self.kept.setdefault(instance.sop, instance)
+
+    @rule(study=st.sampled_from(STUDIES), numbers=st.permutations((1, 2, 3)))
+    def share_a_file(self, study: str, numbers: list[int]) -> None:
+        """Receive one data set under two UIDs at once."""
+        instance = Instance(study, numbers[0], named=False)
+        self.receive(instance, other=instance._replace(number=numbers[1]))
 
     def _expected(self, instance: Instance) -> int:
         kept = self.kept.get(instance.sop)
