@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Self
 
 from tests import builders_wire as wire
-from tests.bad_inputs import addressed, command, request
+from tests.bad_inputs import addressed
 from tests.fakes_wire import RawPeer
+from tests.misbehaviour import command, request
 
 CROWD = 200
 ADDRESSES = ("127.0.0.1", "127.0.0.3")
@@ -41,11 +42,13 @@ class Crowd:
         self._addresses = itertools.cycle(ADDRESSES)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._peers: list[RawPeer] = []
+        self._peers: dict[int, RawPeer] = {}
         self.renewed = 0
 
     def __enter__(self) -> Self:
-        self._peers = [self._new(number) for number in range(CROWD)]
+        for number in range(CROWD):
+            if not self._open(number):
+                break  # the receiver takes no more
         self._thread.start()
         return self
 
@@ -57,28 +60,31 @@ class Crowd:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        for peer in self._peers:
+        for peer in self._peers.values():
             peer.close()
 
-    def _new(self, number: int) -> RawPeer:
-        peer = RawPeer(self._port, next(self._addresses))
+    def _open(self, number: int) -> bool:
+        try:
+            peer = RawPeer(self._port, next(self._addresses))
+        except OSError:
+            return False
         with suppress(OSError):
             KINDS[number % len(KINDS)](peer, self._request)
         peer.sock.setblocking(False)
-        return peer
+        self._peers[number] = peer
+        return True
 
     def _run(self) -> None:
         position = itertools.count(1)
         while not self._stop.wait(0.5):
             at = next(position)
-            for number, peer in enumerate(self._peers):
+            for number, peer in list(self._peers.items()):
                 if number % len(KINDS) == TRICKLES:
                     with suppress(OSError):
                         peer.send(self._request[at : at + 1])
                 if _is_over(peer.sock):
                     peer.close()
-                    self._peers[number] = self._new(number)
-                    self.renewed += 1
+                    self.renewed += self._open(number)
 
 
 def _is_over(sock: socket.socket) -> bool:

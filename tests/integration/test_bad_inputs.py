@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from daemon import schema
-from tests.bad_inputs import CALLING, BadInput, catalogue, play
+from tests.bad_inputs import BadInput, catalogue, play
 from tests.footprint import MIB, Footprint, forget_peak
+from tests.misbehaviour import CALLING
 from tests.reception_node import MODALITY, Modality, ReceptionNode
 
 pytestmark = pytest.mark.integration

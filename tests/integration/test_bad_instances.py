@@ -13,10 +13,10 @@ from daemon.receive import OUR_MANUFACTURER
 from dicom_io.syntaxes import RESULT_SOP_CLASSES
 from tests import builders
 from tests import builders_wire as wire
-from tests.bad_inputs import ABSURD, CALLING, CT, RLE, header, image, request, store
 from tests.builders import Rows
 from tests.fakes_wire import RawPeer
 from tests.footprint import MIB, forget_peak
+from tests.misbehaviour import ABSURD, CALLING, CT, RLE, header, image, request, store
 from tests.peers import dcmtk, wait_until
 from tests.reception_node import MODALITY, Modality, ReceptionNode, associated
 

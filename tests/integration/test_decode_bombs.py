@@ -22,11 +22,11 @@ from daemon.worker import Folders, Worker
 from dicom_io import scu
 from dicom_io.scu import Remote
 from tests import builders, builders_frames
-from tests.bad_inputs import RLE
 from tests.builders import Picture, Rows
 from tests.builders_frames import JPEG_BASELINE, image_dataset, jpeg, jpeg_dataset
 from tests.fakes import FakeClock
 from tests.footprint import MIB, Footprint, forget_peak
+from tests.misbehaviour import RLE
 from tests.reception_node import ReceptionNode
 
 pytestmark = pytest.mark.integration

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from daemon import schema
-from tests import bad_inputs
 from tests import builders_wire as wire
+from tests import misbehaviour
 from tests.fakes_wire import RawPeer
 from tests.peers import system_tool, wait_until
 from tests.reception_node import ASSOCIATE, MODALITY, ReceptionNode, associated, store_pdu
@@ -53,7 +53,7 @@ def image(number: int) -> tuple[str, bytes]:
 
 def push(peer: RawPeer, number: int) -> int:
     """Store one image; return the status."""
-    play = bad_inputs.store(image(number)[1], image(number)[0])
+    play = misbehaviour.store(image(number)[1], image(number)[0])
     play(peer)
     return peer.status()
 

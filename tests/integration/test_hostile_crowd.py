@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests import builders_wire as wire
-from tests.bad_inputs import CALLING
 from tests.crowd import CROWD, KINDS, Crowd
 from tests.fakes_wire import RawPeer
 from tests.footprint import MIB, forget_peak
+from tests.misbehaviour import CALLING
 from tests.peers import wait_until
 from tests.reception_node import MODALITY, Modality, ReceptionNode
 
