@@ -26,6 +26,7 @@ from daemon import reconcile, schema
 from daemon.database import Database
 from daemon.errors import UnavailableError
 from daemon.spool import Spool
+from tests.soak.modality import Ledger
 from tests.soak.site import Site
 
 _SIZE_MB = 256
@@ -53,14 +54,14 @@ def mounted(image: Path, at: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(at)], check=True)
 
 
-def cut(site: Site, image: Path, copy: Path) -> dict[str, str]:
-    """Copy the disk as it is at this moment; return what the modality had been told by then."""
-    os.kill(site.node.pid, signal.SIGSTOP)
+def copy_at_rest(pid: int, ledger: Ledger, image: Path, copy: Path) -> dict[str, str]:
+    """Copy a process's disk as it is at this moment; return what had been acknowledged by then."""
+    os.kill(pid, signal.SIGSTOP)
     try:
-        told = dict(site.modality.ledger.acknowledged)
+        told = dict(ledger.acknowledged)
         shutil.copyfile(image, copy)
     finally:
-        os.kill(site.node.pid, signal.SIGCONT)
+        os.kill(pid, signal.SIGCONT)
     return told
 
 
@@ -99,7 +100,7 @@ def run(folder: Path, cuts: int, seed: int) -> int:
             for number in range(1, cuts + 1):
                 site.modality.offer(*site.studies.make(3))
                 time.sleep(chance.uniform(0.05, 3.0))
-                told = cut(site, image, copy)
+                told = copy_at_rest(site.node.pid, site.modality.ledger, image, copy)
                 with mounted(copy, folder / "copy-mount") as after:
                     problems = lost(after / "state", told)
                 bad += bool(problems)
