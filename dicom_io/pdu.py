@@ -46,6 +46,15 @@ class Cut(Exception):
         return self.abort_reason not in (None, NOT_SPECIFIED)
 
 
+class HandshakeFailed(Cut):
+    """The peer did not prove who it is, or speaks another TLS; it hears that from TLS itself."""
+
+    @property
+    def abuse(self) -> bool:
+        """A failed node authentication is always worth an alert (PS3.15 A.5.3.10)."""
+        return True
+
+
 class Stopping(Exception):
     """The node is stopping and no message is under way."""
 
@@ -106,7 +115,7 @@ class PduStream:
             except TimeoutError:
                 continue
             except OSError as error:
-                raise Cut(failure(error)) from error
+                raise HandshakeFailed(failure(error)) from error
         return names(self._sock.getpeercert() or {})
 
     def await_byte(

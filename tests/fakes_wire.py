@@ -60,6 +60,7 @@ class RecordingHandler:
     sinks: list[MemorySink] = field(default_factory=list)
     rejected: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    abuses: list[str] = field(default_factory=list)  # those of them that are worth an alert
     reports: list[tuple[int, bytes, str]] = field(default_factory=list)
     writing: threading.Event = field(default_factory=threading.Event)  # a first byte is here
     gate: threading.Event = field(default_factory=threading.Event)  # cleared: writes wait
@@ -89,6 +90,7 @@ class RecordingHandler:
     def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
         """Remember it."""
         self.failures.append((address, reason))
+        self.abuses += [reason] * abuse
 
     def event_report(
         self, peer: Peer, event_type_id: int, dataset: bytes, transfer_syntax_uid: str

@@ -157,6 +157,7 @@ def test_a_trickled_hello_is_cut(handler: RecordingHandler, site: Site, size: in
         pieces = chunks(hello(site), size)
         wait_until(lambda: hung_up(peer, next(pieces)))
     assert handler.failures == [("127.0.0.1", "no TLS handshake in time")]
+    assert handler.abuses == []
 
 
 def hung_up(peer: RawPeer, piece: bytes) -> bool:
@@ -247,6 +248,7 @@ def assert_refused(
         pass
     wait_until(lambda: len(handler.failures) == 1)
     assert words in handler.failures[0][1]
+    assert handler.abuses == [handler.failures[0][1]]
     assert "\n" not in handler.failures[0][1]
     assert handler.peers == []
 
