@@ -266,11 +266,14 @@ class Studies(RuleBasedStateMachine):
         """Set the clock, wrongly or rightly."""
         self.clock.advance(by_s)
 
-    @precondition(lambda self: self.clock() > NOON_US + DECADE_S * 1e6 / 2)
+    @precondition(lambda self: self._is_decades_ahead())
     @rule()
     def set_right(self) -> None:
         """Set the clock back by ten years."""
         self.clock.advance(-DECADE_S)
+
+    def _is_decades_ahead(self) -> bool:
+        return self.clock() > NOON_US + DECADE_S * 1e6 / 2
 
     @rule(study=st.sampled_from(STUDIES), death=deaths)
     def retry(self, study: str, death: int | None) -> None:
@@ -390,6 +393,8 @@ class Studies(RuleBasedStateMachine):
         if not hasattr(self, "node"):
             return
         try:
+            while self._is_decades_ahead():
+                self.set_right()
             self._quiet_hours()
             for study in STUDIES:  # what was parked meanwhile, for a person
                 with suppress(InputError):
