@@ -461,3 +461,27 @@ Studies.TestCase.settings = settings(
     print_blob=True,
 )
 TestStudies = Studies.TestCase
+
+
+def walk(stage: int) -> Studies:
+    """Return a machine for a way that chance seldom takes."""
+    machine = Studies()
+    machine.resume(begun(stage))
+    return machine
+
+
+def test_a_job_whose_worker_died_under_a_wrong_clock_is_done() -> None:
+    machine = walk(2)
+    machine.set_clock(DECADE_S)
+    machine.work(0.0, "well", 2)  # dies while the child is asked
+    machine.set_right()
+    machine.teardown()
+
+
+def test_a_study_of_two_patients_is_never_at_rest_by_a_retry() -> None:
+    machine = walk(3)
+    machine.deliver(0.0, ARCHIVES[0], ["C000"] * 4, None)
+    machine.receive(Instance(STUDIES[1], 3, patient="AX-2"))
+    machine.assemble(builders.QUIET_S, None, None)
+    machine.retry(STUDIES[1], None)
+    machine.teardown()
