@@ -157,6 +157,7 @@ class MortalSpool(Spool):
         self.fate = fate
         self.room: int | None = None  # bytes that can still be written; None: plenty
         self.free = 1 << 40
+        self.meanwhile: Callable[[], object] = lambda: None  # between a rename and its row
         self._numbers = itertools.count()
 
     def incoming(self) -> Incoming:
@@ -190,6 +191,7 @@ class _MortalFile(Incoming):
         self._disk.fate.step()
         path = super().keep(digest)
         self._disk.fate.step()
+        self._disk.meanwhile()
         return path
 
 

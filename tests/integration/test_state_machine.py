@@ -71,6 +71,10 @@ answers = st.one_of(
 )
 
 
+class Broken(BaseException):
+    """A promise was broken where the node would swallow it."""
+
+
 @dataclass(frozen=True)
 class Begun:
     """How far a node has come, and its surroundings with it."""
@@ -225,7 +229,10 @@ class Studies(RuleBasedStateMachine):
             if waiting:
                 spool, steps = self.node.spool, self.fate.steps
                 room, self.fate.steps = spool.room, None
-                self.receive(waiting.pop())
+                try:
+                    self.receive(waiting.pop())
+                except Exception as error:  # assembly would only note it
+                    raise Broken from error
                 self.fate.steps, spool.room = steps, room
 
         return arrive
@@ -259,11 +266,14 @@ class Studies(RuleBasedStateMachine):
         """Set the clock, wrongly or rightly."""
         self.clock.advance(by_s)
 
-    @precondition(lambda self: self.clock() > NOON_US + DECADE_S * 1e6 / 2)
+    @precondition(lambda self: self._is_decades_ahead())
     @rule()
     def set_right(self) -> None:
         """Set the clock back by ten years."""
         self.clock.advance(-DECADE_S)
+
+    def _is_decades_ahead(self) -> bool:
+        return self.clock() > NOON_US + DECADE_S * 1e6 / 2
 
     @rule(study=st.sampled_from(STUDIES), death=deaths)
     def retry(self, study: str, death: int | None) -> None:
@@ -383,6 +393,8 @@ class Studies(RuleBasedStateMachine):
         if not hasattr(self, "node"):
             return
         try:
+            while self._is_decades_ahead():
+                self.set_right()
             self._quiet_hours()
             for study in STUDIES:  # what was parked meanwhile, for a person
                 with suppress(InputError):
@@ -411,6 +423,11 @@ class Studies(RuleBasedStateMachine):
             rows = members[study.id]
             if len({row.patient_key for row in rows}) > 1:
                 assert study.state == "parked", study.state
+                continue
+            if len({row.instance_hash for row in rows}) < len(rows):
+                # A limit: one data set without a UID that came under two. Its file names one of
+                # them, so that a result cannot say which instance it is about; a person sees it.
+                assert study.state in (*AT_REST, "parked"), study.state
                 continue
             assert study.state in AT_REST, f"{study.state}: {study.reason}"
             latest = [row for row in self._all(schema.analyses) if row.study_id == study.id][-1]
@@ -444,3 +461,27 @@ Studies.TestCase.settings = settings(
     print_blob=True,
 )
 TestStudies = Studies.TestCase
+
+
+def walk(stage: int) -> Studies:
+    """Return a machine for a way that chance seldom takes."""
+    machine = Studies()
+    machine.resume(begun(stage))
+    return machine
+
+
+def test_a_job_whose_worker_died_under_a_wrong_clock_is_done() -> None:
+    machine = walk(2)
+    machine.set_clock(DECADE_S)
+    machine.work(0.0, "well", 2)  # dies while the child is asked
+    machine.set_right()
+    machine.teardown()
+
+
+def test_a_study_of_two_patients_is_never_at_rest_by_a_retry() -> None:
+    machine = walk(3)
+    machine.deliver(0.0, ARCHIVES[0], ["C000"] * 4, None)
+    machine.receive(Instance(STUDIES[1], 3, patient="AX-2"))
+    machine.assemble(builders.QUIET_S, None, None)
+    machine.retry(STUDIES[1], None)
+    machine.teardown()
