@@ -124,6 +124,7 @@ def cuts(folder: Path, name: str, number: int, seed: int) -> tuple[int, int, int
         studies = Studies(folder / "files")
         remote = Remote(name, receiver.title, "127.0.0.1", receiver.port, "MODALITY")
         modality = Modality(remote)
+        os.sync()  # what was there before the first image is no loss of theirs
         for _ in range(number):
             modality.offer(*studies.make(5))
             time.sleep(chance.uniform(0.5, 3.0))
