@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from daemon import config_tls
+from daemon.config_environ import hoist, with_environ
 from daemon.config_table import Table
 from daemon.config_tls import CertificateName, Tls
 from daemon.errors import ConfigError
@@ -211,7 +212,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
 
 def parse(data: dict[str, Any], environ: Mapping[str, str] = {}) -> Config:
     """Validate a configuration given as a mapping; see `load`."""
-    data = config_tls.with_credentials(_override(_hoist(data), environ), environ)
+    data = with_environ(hoist(data), Config.model_fields, environ)
+    data = config_tls.with_credentials(data, environ)
     try:
         # JSON mode lets TOML arrays become tuples and integers floats, and is strict otherwise
         config = Config.model_validate_json(_json(data))
@@ -225,49 +227,6 @@ def _json(data: dict[str, Any]) -> str:
     import json
 
     return json.dumps(data, default=str)
-
-
-def _hoist(data: dict[str, Any]) -> dict[str, Any]:
-    """Move ``allow_any_source`` out of the table it was written under.
-
-    In TOML a key below a table's header belongs to that table; this one is read wherever it stands.
-    """
-    data = {name: dict(value) if isinstance(value, dict) else value for name, value in data.items()}
-    for table in list(data.values()):
-        if isinstance(table, dict) and "allow_any_source" in table:
-            data["allow_any_source"] = table.pop("allow_any_source")
-    return data
-
-
-def _override(data: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    for variable, text in environ.items():
-        _, _, rest = variable.partition("AXNODE_")
-        table, _, key = rest.lower().partition("_")
-        field = Config.model_fields.get(table)
-        if variable == "AXNODE_ALLOW_ANY_SOURCE":
-            data["allow_any_source"] = _scalar(text, bool)
-        elif variable.startswith("AXNODE_") and key and field is not None:
-            held = data.setdefault(table, [] if table in ("sources", "destinations") else {})
-            if not isinstance(held, dict):
-                raise ConfigError(
-                    f"{variable}: {table} is not a table of single keys; use the file"
-                )
-            held[key] = _scalar(text, _kind(field.annotation, key))
-    return data
-
-
-def _kind(table: Any, key: str) -> Any:
-    field = getattr(table, "model_fields", {}).get(key)
-    return field.annotation if field is not None else None
-
-
-def _scalar(text: str, kind: Any) -> Any:
-    if kind is str or str in get_args(kind):
-        return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _explain(error: ValidationError) -> str:

@@ -4,9 +4,7 @@ Durable before success: bytes synced, file renamed, folder synced, row committed
 Nothing is decoded here.
 """
 
-import hashlib
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from daemon import failpoints, identity
+from daemon.arrival import Arrival, Discard
 from daemon.audit_notes import Notes
 from daemon.callers import Callers
 from daemon.clock import Clock
@@ -32,7 +31,7 @@ from daemon.store import (
     is_result,
     is_spooled,
 )
-from dicom_io import part10, syntaxes
+from dicom_io import syntaxes
 from dicom_io.acceptor import (
     CONGESTED,
     Peer,
@@ -41,8 +40,8 @@ from dicom_io.acceptor import (
     StoreRequest,
 )
 from dicom_io.compare import same_image_transcoded
-from dicom_io.errors import IdentifierMismatch, StoreRefused
-from dicom_io.walker import InstanceHeader, walk
+from dicom_io.errors import StoreRefused
+from dicom_io.walker import InstanceHeader
 
 log = logging.getLogger(__name__)
 OUR_MANUFACTURER = "AxNode"
@@ -107,15 +106,15 @@ class Reception:
         return None
 
     def store(self, request: StoreRequest) -> Sink:
-        """Open the way of one instance; see `_Arrival`."""
+        """Open the way of one instance; see `daemon.arrival`."""
         if not self._callers.may_push(request.peer):
             who = request.peer.calling_ae
             raise StoreRefused(f"{who} may only report: it is no [[sources]]", _NOT_AUTHORISED)
         if self._spool.free_bytes() < self._floor:
             raise StoreRefused(_NO_SPACE, _OUT_OF_RESOURCES)
         if request.sop_class_uid in self._config.node.ignore_classes:
-            return _Discard(lambda: self._ignored(request))
-        return _Arrival(self, request)
+            return Discard(lambda: self._ignored(request))
+        return Arrival(self.accept, self._spool.incoming(), request)
 
     def _ignored(self, request: StoreRequest) -> None:
         self._refused(
@@ -159,12 +158,6 @@ class Reception:
             )
         except UnavailableError as error:  # a note that fails must not end an association
             log.warning("refusal not noted", extra={"action": "refusal", "reason": str(error)})
-
-    # The rest serves _Arrival.
-
-    def open(self) -> Incoming:
-        """Open a new file in the spool."""
-        return self._spool.incoming()
 
     def accept(
         self, request: StoreRequest, header: InstanceHeader, digest: str, file: Incoming
@@ -237,75 +230,3 @@ def _drop(connection: Connection, kept: Path, digest: str) -> None:
     """Delete a file that no row rests on; in the writer, so that no row can appear meanwhile."""
     if not is_spooled(connection, digest):  # two UIDs may own one data set that has none itself
         kept.unlink(missing_ok=True)
-
-
-class _Arrival:
-    """One instance on its way in (`dicom_io.acceptor.Sink`)."""
-
-    def __init__(self, reception: Reception, request: StoreRequest) -> None:
-        self._reception = reception
-        self._request = request
-        self._file = reception.open()
-        self._hash = hashlib.sha256(request.transfer_syntax_uid.encode())
-        head = part10.header(
-            request.sop_class_uid,
-            request.sop_instance_uid,
-            request.transfer_syntax_uid,
-            request.peer.calling_ae,
-        )
-        self._offset = len(head)
-        try:
-            self._file.write(head)
-        except OSError:
-            self._file.close()
-            raise
-
-    def write(self, data: memoryview) -> None:
-        """Append a fragment of the data set."""
-        self._hash.update(data)
-        self._file.write(data)
-
-    def commit(self) -> int:
-        """Check, keep, record; return the status."""
-        try:
-            header = self._walk()
-            self._agree(header)
-            return self._reception.accept(self._request, header, self._hash.hexdigest(), self._file)
-        except UnavailableError as error:
-            raise StoreRefused(str(error), _OUT_OF_RESOURCES) from error
-        finally:
-            self._file.close()
-
-    def _walk(self) -> InstanceHeader:
-        if self._file.size == self._offset:
-            raise StoreRefused("the instance has no data set")
-        with self._file.mapped() as view, view[self._offset :] as dataset:
-            return walk(dataset, self._request.transfer_syntax_uid)
-
-    def _agree(self, header: InstanceHeader) -> None:
-        if header.sop_instance_uid and header.sop_instance_uid != self._request.sop_instance_uid:
-            raise IdentifierMismatch("command and data set name different SOP Instance UIDs")
-        if header.sop_class_uid and header.sop_class_uid != self._request.sop_class_uid:
-            raise IdentifierMismatch("command and data set name different SOP classes")
-
-    def discard(self) -> None:
-        """Forget the instance; its file is deleted."""
-        self._file.close()
-
-
-class _Discard:
-    """A sink for classes that are accepted, recorded and discarded."""
-
-    def __init__(self, on_commit: Callable[[], None]) -> None:
-        self._on_commit = on_commit
-
-    def write(self, data: memoryview) -> None:
-        """Drop a fragment."""
-
-    def commit(self) -> int:
-        """Record it."""
-        self._on_commit()
-        return _SUCCESS
-
-    def discard(self) -> None:
-        """Nothing was kept."""

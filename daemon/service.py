@@ -4,7 +4,6 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
 from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -20,17 +19,17 @@ from daemon.config import Config, Destination, guard_open_door
 from daemon.custody import Custody
 from daemon.database import Database
 from daemon.deliver import Deliverer, park_unknown, remote
+from daemon.eligibility import by_headers
 from daemon.errors import ConfigError, DaemonError, UnavailableError
 from daemon.http import HttpServer
 from daemon.nightly import Nightly
 from daemon.pulse import Pulse
 from daemon.receive import Reception
 from daemon.teller import Teller
+from daemon.threads import Threads
 from daemon.worker import Worker
 from dicom_io.acceptor import Acceptor
 from dicom_io.errors import DicomIOError
-from dicom_io.facts import eligible, facts
-from dicom_io.frames import read_header
 from dicom_io.reception import Limits
 
 log = logging.getLogger(__name__)
@@ -84,8 +83,7 @@ class Service:
         failpoints.reach("start.opened")
         recipe = setup.recipe_digest(config)
         self._stopping = threading.Event()
-        self._pulses: dict[str, Pulse] = {}
-        self._threads: list[threading.Thread] = []
+        self._threads = Threads(self._stopping, STALL_S)
         self._clock = now
         self._child = Child(
             child
@@ -104,9 +102,8 @@ class Service:
             self._child,
             holder,
         )
-        self._assembler = Assembler(
-            config, self.database, now, self._eligible, bundle.digest, recipe
-        )
+        readable = by_headers(self._folders.spool)
+        self._assembler = Assembler(config, self.database, now, readable, bundle.digest, recipe)
         reports = Reports(self.database, self._folders.objects, now)
         self._deliverers = {
             item.name: self._deliverer(item, reports) for item in config.destinations
@@ -148,12 +145,12 @@ class Service:
             raise UnavailableError(str(error)) from error
         self._http.start()
         self._adopt()
-        self._thread("assembler", self._assemble)
-        self._thread("worker", self._work)
+        self._threads.start("assembler", self._assemble)
+        self._threads.start("worker", self._work)
         for name, deliverer in self._deliverers.items():
-            self._thread(f"deliver-{name}", partial(deliverer.run, self._stopping))
+            self._threads.start(f"deliver-{name}", partial(deliverer.run, self._stopping))
         if self._teller is not None:
-            self._thread("commitment", partial(self._teller.run, self._stopping))
+            self._threads.start("commitment", partial(self._teller.run, self._stopping))
         # a machine that was asleep then makes up for one night, however many it missed
         self._calendar.add_job(
             self.nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None
@@ -203,11 +200,9 @@ class Service:
         self._stopping.set()
         if not self._worker.busy:
             self._child.kill()  # nobody waits for a model that is still loading
-        for thread in self._threads:
-            thread.join(max(0.1, deadline - time.monotonic()))
+        self._threads.join(deadline)
         self._child.kill()  # a job that did not finish is given back and claimed at the next start
-        for thread in self._threads:
-            thread.join(5.0)
+        self._threads.join(deadline, at_least_s=5.0)
         self._child.stop()
         if self._calendar.running:
             self._calendar.shutdown(wait=False)
@@ -220,23 +215,6 @@ class Service:
     def _end_trail(self) -> None:
         if self._trail is not None:
             self._trail.stop()
-
-    def _thread(self, name: str, target: Callable[[Pulse], None]) -> None:
-        pulse = self._pulses[name] = Pulse()
-        thread = threading.Thread(
-            target=self._guarded, args=(name, target, pulse), name=name, daemon=True
-        )
-        self._threads.append(thread)
-        thread.start()
-
-    def _guarded(self, name: str, target: Callable[[Pulse], None], pulse: Pulse) -> None:
-        while not self._stopping.is_set():
-            pulse()  # what fails and is tried again advances; `unready` tells what is wrong
-            try:
-                target(pulse)
-            except Exception:
-                log.exception("thread failed", extra={"action": "thread_failed", "poller": name})
-                self._stopping.wait(5.0)
 
     def _assemble(self, pulse: Pulse) -> None:
         while not self._stopping.is_set():
@@ -254,18 +232,8 @@ class Service:
         self._worker.run(self._stopping, pulse)
 
     def _on_life(self) -> None:
-        self._pulses["worker"]()
+        self._threads.advance("worker")
         self._worker.alive()
-
-    def _eligible(self, hashes: Sequence[str]) -> str | None:
-        for digest in hashes:
-            try:
-                why = eligible(facts(read_header(self._folders.spool.path(digest))))
-            except (DicomIOError, OSError):
-                continue  # what cannot be read names nothing; the worker says so if it must
-            if why is not None:
-                return why
-        return None
 
     def nightly(self) -> None:
         """Do what the calendar asks for once a night."""
@@ -278,11 +246,7 @@ class Service:
         dead = [] if self.database.alive else ["the database's writer has ended"]
         if not self._acceptor.alive:
             dead.append("reception has ended")
-        return dead + [
-            f"{name} has not advanced for {pulse.age_s():.0f} s"
-            for name, pulse in self._pulses.items()
-            if pulse.age_s() > STALL_S
-        ]
+        return dead + self._threads.stuck()
 
     def unready(self) -> list[str]:
         """Return what keeps the node from analysing."""
