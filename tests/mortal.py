@@ -21,6 +21,7 @@ from daemon import answer, jobs
 from daemon.analysis import Analysis, Frame
 from daemon.assemble import Assembler
 from daemon.child import ChildFailed, ChildLost
+from daemon.commitment import Reports
 from daemon.config import Config
 from daemon.database import Database
 from daemon.deliver import Deliverer, remote
@@ -276,7 +277,8 @@ class Node:
         self.spool = MortalSpool(folder / "spool", fate)
         self.objects = MortalSpool(folder / "objects", fate)
         (folder / "scratch").mkdir(exist_ok=True)
-        self.reception = Reception(self.config, self.database, self.spool, clock)
+        reports = Reports(self.database, self.objects, clock)
+        self.reception = Reception(self.config, self.database, self.spool, clock, reports)
         self.meanwhile: Callable[[], object] = lambda: None  # while headers are read
         self.assembler = Assembler(
             self.config, self.database, clock, self._eligible, "bundle", "recipe"

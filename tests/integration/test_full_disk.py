@@ -131,12 +131,14 @@ def test_a_row_that_does_not_fit_is_no_success(tmp_path: Path) -> None:
 
 def test_files_that_may_not_grow_are_refused(tmp_path: Path) -> None:
     """RLIMIT_FSIZE, as a quota would; the small images beside are taken."""
-    wrapper = [system_tool("prlimit"), "--fsize=200000"]
+    wrapper = [system_tool("prlimit"), "--fsize=1000000"]
     with (
         ReceptionNode(tmp_path, {"linger_s": 0.2}, None, wrapper) as node,
         associated(node.port, source=MODALITY) as peer,
     ):
-        assert push(peer, 1) == 0xA700
+        large = wire.dataset(instance="1.2.7.1", study="1.2.7", pixels=bytes(4 * IMAGE_BYTES))
+        misbehaviour.store(large, "1.2.7.1")(peer)
+        assert peer.status() == 0xA700
         small = wire.dataset(instance="1.2.7.9", study="1.2.7")
         peer.send(store_pdu("1.2.7.9", small))
         assert peer.status() == 0x0000
