@@ -74,7 +74,9 @@ class Callers:
 def _holds(destination: Destination, peer: Peer) -> bool:
     """Tell whether a peer's certificate, where it had to show one, is a destination's."""
     wanted = destination.certificate_name or destination.host.lower()
-    return peer.certificate_names is None or wanted in peer.certificate_names
+    shown = peer.certificate_names
+    # what is sent to it is sent to a wildcard's holder too (RFC 9525 6.3)
+    return shown is None or not shown.isdisjoint({wanted, f"*.{wanted.partition('.')[2]}"})
 
 
 def _is_at(destination: Destination, address: str) -> bool:

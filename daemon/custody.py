@@ -5,26 +5,24 @@ neither. An instance is committed when its file has been read again and has the 
 from then on it must not be purged (`instances.committed_us`).
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, exists, insert, select, update
 
-from daemon import schema
+from daemon import integrity, schema
 from daemon.callers import Callers
 from daemon.clock import Clock, seconds
 from daemon.database import Database
 from daemon.errors import UnavailableError
+from daemon.lifecycle import FileState
 from daemon.spool import Spool
 from dicom_io import commitment
 from dicom_io.acceptor import EventReport, Peer
 from dicom_io.commitment import Reference, Report, Request
-from dicom_io.errors import CommitmentRefused, DicomIOError
-from dicom_io.part10 import split
+from dicom_io.errors import CommitmentRefused
 
 log = logging.getLogger(__name__)
 NOT_AUTHORISED = 0x0124  # PS3.7 annex C, Refused: Not Authorized
@@ -115,10 +113,12 @@ class Custody:
             return commitment.CLASS_INSTANCE_CONFLICT
         if item.disputed:  # what its sender would forget may be other bytes than those kept
             return commitment.PROCESSING_FAILURE
+        path = self._spool.path(item.instance_hash)
         try:
-            whole = _rehash(self._spool.path(item.instance_hash), alive) == item.instance_hash
-        except (DicomIOError, OSError):
+            whole = not integrity.fault(path, item.instance_hash, integrity.instance_digest)
+        except OSError:
             whole = False
+        alive()
         if not whole:
             extra = {"action": "damaged", "instance": item.instance_id}
             log.error("a spooled file is damaged or gone; restore it from a backup", extra=extra)
@@ -190,7 +190,11 @@ def _named(connection: Connection, number: int) -> list[_Named]:
             kept.c.sop_class_uid,
             disputed,
         )
-        .join(kept, kept.c.sop_instance_uid == table.c.sop_instance_uid, isouter=True)
+        .join(
+            kept,
+            (kept.c.sop_instance_uid == table.c.sop_instance_uid) & (kept.c.file == FileState.KEPT),
+            isouter=True,
+        )
         .where(table.c.request_id == number)
         .order_by(table.c.ordinal)
     )
@@ -222,7 +226,11 @@ def _verdict(
 def _commit(connection: Connection, item: _Named, spool: Spool, now_us: int) -> int:
     """Commit to an instance, unless it went since its file was read; return the Failure Reason."""
     kept = schema.instances
-    here = (kept.c.id == item.instance_id) & (kept.c.instance_hash == item.instance_hash)
+    here = (
+        (kept.c.id == item.instance_id)
+        & (kept.c.instance_hash == item.instance_hash)
+        & (kept.c.file == FileState.KEPT)
+    )
     changed = connection.execute(update(kept).where(here).values(committed_us=now_us))
     if changed.rowcount and spool.path(item.instance_hash).exists():
         return 0
@@ -260,15 +268,3 @@ def end(connection: Connection, number: int, detail: str, ended_us: int | None) 
     table = schema.commitment_requests
     values = {"detail": detail, "ended_us": ended_us}
     connection.execute(update(table).where(table.c.id == number).values(**values))
-
-
-def _rehash(path: Path, alive: Callable[[], None]) -> str:
-    """Return the hash that names a file, from its bytes (`daemon.spool`)."""
-    meta, offset = split(path)
-    digest = hashlib.sha256(meta.transfer_syntax_uid.encode())
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        while piece := stream.read(_PIECE):
-            digest.update(piece)
-            alive()
-    return digest.hexdigest()

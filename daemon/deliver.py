@@ -168,21 +168,31 @@ class Deliverer:
             what = integrity.fault(path, item.file_hash, integrity.object_digest)
         except OSError as error:
             words = f"not sent: its stored file cannot be read ({error.strerror})"
-            self._settle(item, Outcome.TRANSIENT, None, words)
+            self._settle(item, Outcome.TRANSIENT, None, words, sent=False)
             return False
         if what:
             words = f"not sent: its stored file is {what}; axnode retry makes a new version"
             self._database.write(lambda c: _lose(c, item))
-            self._settle(item, Outcome.PERMANENT, None, words)
+            self._settle(item, Outcome.PERMANENT, None, words, sent=False)
         return not what
 
-    def _settle(self, item: Due, outcome: Outcome, status: int | None, detail: str) -> None:
+    def _settle(
+        self,
+        item: Due,
+        outcome: Outcome,
+        status: int | None,
+        detail: str,
+        *,
+        sent: bool = True,
+    ) -> None:
         unwanted = self._database.write(lambda c: self._apply(c, item, outcome, status, detail))
         failpoints.reach("deliver.released" if unwanted else "deliver.settled")
         for file_hash in unwanted:
             self._objects.remove(file_hash)
         instance = item.sop_class_uid, item.sop_instance_uid
-        self._notes.sent(self._peer, item.study_uid, item.patient_key, instance, outcome, detail)
+        if sent:
+            about = item.study_uid, item.patient_key, instance
+            self._notes.sent(self._peer, *about, outcome, detail)
         log.log(
             logging.INFO if outcome is Outcome.STORED else logging.WARNING,
             "delivery attempted",

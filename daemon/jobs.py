@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import Connection, and_, exists, insert, or_, select, update
 
 from daemon import schema
 from daemon.clock import seconds
@@ -141,7 +141,10 @@ def _inputs(connection: Connection, analysis_id: int) -> list[tuple[str, str]]:
 
 def _reports(connection: Connection, study_id: int) -> Sequence[Any]:
     """Return the study's last report, if it has one."""
-    table, analyses = schema.objects, schema.analyses
+    table, analyses, deliveries = schema.objects, schema.analyses, schema.deliveries
+    arrived = exists().where(  # lost here, and in a PACS nevertheless
+        deliveries.c.object_id == table.c.id, deliveries.c.state == DeliveryState.DELIVERED
+    )
     return connection.execute(
         select(
             table.c.sop_class_uid,
@@ -151,7 +154,7 @@ def _reports(connection: Connection, study_id: int) -> Sequence[Any]:
         )
         .join(analyses, analyses.c.id == table.c.analysis_id)
         .where(analyses.c.study_id == study_id, table.c.role == "sr")
-        .where(table.c.file != FileState.LOST)
+        .where(or_(table.c.file != FileState.LOST, arrived))
         .order_by(analyses.c.version.desc())
         .limit(1)
     ).all()

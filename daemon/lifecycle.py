@@ -48,7 +48,7 @@ class FileState(StrEnum):
 
     KEPT = "kept"
     DOOMED = "doomed"  # given up by `daemon.retention`; nothing rests on it any more
-    GONE = "gone"  # deleted; an instance that is sent again is kept again
+    GONE = "gone"  # deleted, or found damaged; an instance that is sent again is kept again
     LOST = "lost"  # a result's file was found missing or damaged before it was sent
 
 

@@ -38,6 +38,7 @@ class Nightly:
         self._kinds = (reconcile.instances(folders.spool), reconcile.objects(folders.objects))
         self._tls = tls
         self._clock = clock
+        self._stopping = stopping
         self._retention = Retention(
             settings, database, folders.spool, folders.objects, clock, stopping
         )
@@ -45,7 +46,10 @@ class Nightly:
     def run(self) -> None:
         """Do it all; what comes first is what is due most."""
         self._retention.run()
-        swept = {kind.words: reconcile.sweep(self._database, kind) for kind in self._kinds}
+        swept = {
+            kind.words: reconcile.sweep(self._database, kind, stopping=self._stopping)
+            for kind in self._kinds
+        }
         free = self._spool.free_bytes() // 2**30
         log.info("nightly check", extra={"action": "nightly", "free_gib": free, "swept": swept})
         if self._tls is not None:

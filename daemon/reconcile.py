@@ -4,9 +4,11 @@ A crash leaves at most files that no row names (an instance that was never ackno
 an attempt that did not end), and those are swept. Everything else found here came from outside.
 """
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Column, ColumnElement, Connection, func, select
@@ -150,15 +152,22 @@ def unnamed(database: Database, kind: Kind, older_s: float = SETTLED_S) -> Itera
                 yield kind.folder.path(name)
 
 
-def sweep(database: Database, kind: Kind, older_s: float = SETTLED_S) -> int:
-    """Delete the files that no row names; return how many."""
-    return sum(
-        database.write(lambda c, path=path: _remove(c, kind, path))  # type: ignore[misc]
-        for path in unnamed(database, kind, older_s)
-    )
+def sweep(
+    database: Database,
+    kind: Kind,
+    older_s: float = SETTLED_S,
+    stopping: threading.Event | None = None,
+) -> int:
+    """Delete the files that no row names, until `stopping` is set; return how many."""
+    gone = 0
+    for path in unnamed(database, kind, older_s):
+        if stopping is not None and stopping.is_set():
+            break
+        gone += database.write(partial(_remove, kind, path))
+    return gone
 
 
-def _remove(connection: Connection, kind: Kind, path: Path) -> bool:
+def _remove(kind: Kind, path: Path, connection: Connection) -> bool:
     # in the writer, so that no row can appear meanwhile
     if _is_named(connection, kind, path.stem, kind.known):
         return False
@@ -195,6 +204,9 @@ _JOBS = {
 }
 
 
+_UNDER_WAY = (DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.PARKED)
+
+
 def _orphaned(connection: Connection) -> Iterator[str]:
     """Yield a line where deliveries wait although their study is at rest."""
     at_rest = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
@@ -204,7 +216,7 @@ def _orphaned(connection: Connection) -> Iterator[str]:
         .join(schema.objects, schema.objects.c.analysis_id == schema.analyses.c.id)
         .join(schema.deliveries, schema.deliveries.c.object_id == schema.objects.c.id)
         .where(schema.studies.c.state.in_(at_rest))
-        .where(schema.deliveries.c.state == DeliveryState.PENDING)
+        .where(schema.deliveries.c.state.in_(_UNDER_WAY))
         .group_by(schema.studies.c.study_uid)
     )
     for uid, number in rows:

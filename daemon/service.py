@@ -73,7 +73,7 @@ class Service:
             self._end_trail()
             raise
         self._folders = setup.make_folders(config)
-        self._lock = setup.lock_state(config)
+        self._lock = setup.lock(config.state_dir)
         failpoints.reach("start.locked")
         for left in self._folders.scratch.glob("*.npz"):
             left.unlink(missing_ok=True)  # masks of a process that was killed
@@ -202,7 +202,7 @@ class Service:
             self._child.kill()  # nobody waits for a model that is still loading
         self._threads.join(deadline)
         self._child.kill()  # a job that did not finish is given back and claimed at the next start
-        self._threads.join(deadline, at_least_s=5.0)
+        self._threads.join(time.monotonic() + 5.0)
         self._child.stop()
         if self._calendar.running:
             self._calendar.shutdown(wait=False)

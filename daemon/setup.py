@@ -85,18 +85,18 @@ def check_writable(config: Config) -> None:
         with tempfile.TemporaryFile(dir=state):
             pass
     except OSError as error:
-        raise _not_writable(config, error) from error
+        raise _not_writable("node.state_dir", config.state_dir, error) from error
 
 
-def _not_writable(config: Config, error: OSError) -> UnavailableError:
+def _not_writable(name: str, folder: Path, error: OSError) -> UnavailableError:
     return UnavailableError(
-        f"cannot write node.state_dir {config.state_dir} ({error.strerror}): make it a folder that "
-        "the service's user owns"
+        f"cannot write {name} {folder} ({error.strerror}): make it a folder that the service's "
+        "user owns"
     )
 
 
-def lock_state(config: Config) -> TextIO:
-    """Claim the state folder for this process; the lock goes with it.
+def lock(folder: Path, name: str = "node.state_dir") -> TextIO:
+    """Claim a state folder, or a back-up of one, for this process; the lock goes with it.
 
     Raises
     ------
@@ -104,18 +104,30 @@ def lock_state(config: Config) -> TextIO:
         Another service uses the folder.
     """
     try:
-        lock = (config.state_dir / "lock").open("w")
+        lock = (folder / "lock").open("w")
     except OSError as error:
-        raise _not_writable(config, error) from error
+        raise _not_writable(name, folder, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
         raise UnavailableError(
-            f"node.state_dir {config.state_dir} is in use by another axnode serve: stop that one, "
-            "or give this one a folder of its own"
+            f"{name} {folder} is in use by another axnode: stop that one, or give this one "
+            "a folder of its own"
         ) from None
     return lock
+
+
+def is_running(config: Config) -> bool:
+    """Tell whether a service has claimed the state folder; leave nothing in it."""
+    try:
+        with (config.state_dir / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def holder(config: Config) -> str:
@@ -134,5 +146,5 @@ def make_folders(config: Config) -> Folders:
         scratch = state / "scratch"
         scratch.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
-        raise _not_writable(config, error) from error
+        raise _not_writable("node.state_dir", config.state_dir, error) from error
     return Folders(Spool(state / "spool"), Spool(state / "objects"), scratch)

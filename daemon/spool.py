@@ -63,7 +63,7 @@ class Spool:
         """Return the hashes of one of the 256 shards whose files were not touched for `older_s`."""
         folder = self.root / f"{shard:02x}"
         files = folder.glob("*.dcm") if folder.is_dir() else ()
-        return sorted(path.stem for path in files if now_s - path.stat().st_mtime > older_s)
+        return sorted(path.stem for path in files if now_s - _touched_s(path, now_s) > older_s)
 
     def path(self, digest: str) -> Path:
         """Return where the file of this hash lies, or would lie."""
@@ -93,6 +93,13 @@ class Spool:
     def free_bytes(self) -> int:
         """Return the free space of the file system."""
         return shutil.disk_usage(self.root).free
+
+
+def _touched_s(path: Path, now_s: float) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # deleted meanwhile
+        return now_s
 
 
 def _sync(folder: Path) -> None:

@@ -149,6 +149,27 @@ def add_transcoded(connection: Connection, known: Known, source_ae: str, now_us:
     )
 
 
+def give_up_file(
+    study_id: int, instance_hash: str, what: str, now_us: int, connection: Connection
+) -> None:
+    """Note that an image's file is missing or damaged: it is taken again, in any syntax."""
+    table = schema.instances
+    here = (table.c.instance_hash == instance_hash) & (table.c.file == FileState.KEPT)
+    ids = connection.execute(select(table.c.id).where(here)).scalars().all()
+    connection.execute(update(table).where(here).values(file=FileState.GONE))
+    for instance_id in ids:
+        detail = f"its stored file is {what}; send it again"
+        record(
+            connection,
+            now_us,
+            "instance",
+            instance_id,
+            "file_lost",
+            study_id=study_id,
+            detail=detail,
+        )
+
+
 def is_result(connection: Connection, sop_instance_uid: str) -> bool:
     """Tell whether this node built the object of this UID."""
     table = schema.objects

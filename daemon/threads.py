@@ -47,10 +47,10 @@ class Threads:
         """Say for a thread that waits for somebody else that it is not stuck."""
         self._pulses[name]()
 
-    def join(self, deadline: float, at_least_s: float = 0.1) -> None:
+    def join(self, deadline: float) -> None:
         """Wait for the threads' end until a moment of `time.monotonic`."""
         for thread in self._threads:
-            thread.join(max(at_least_s, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def stuck(self) -> list[str]:
         """Return a line for each thread that has not advanced."""

@@ -9,7 +9,7 @@ from daemon import schema
 from daemon.errors import InputError
 from daemon.events import move_analysis, move_delivery, move_study
 from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
-from daemon.rest import settle_study
+from daemon.rest import settle_and_release
 
 _BY_HAND = "retried by hand"
 _RETRIED = (StudyState.PARKED, StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
@@ -46,7 +46,7 @@ def retry(
         if any(row.file == FileState.LOST for row in waiting):
             _assemble_again(connection, study.id)
         move_study(connection, study.id, StudyState.DELIVERING, _BY_HAND, now_us)
-        settle_study(connection, study.id, now_us)
+        settle_and_release(connection, study.id, now_us)  # the night deletes their files
     if not done or _patients(connection, study.id) > 1:
         # two patients park it again, whatever else of it was tried
         _assemble_again(connection, study.id)

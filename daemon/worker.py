@@ -6,9 +6,12 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
+
+from sqlalchemy import Connection
 
 from daemon import answer, failpoints, fallback, identity, integrity, jobs
 from daemon.analysis import Analysis, Frame
@@ -23,6 +26,7 @@ from daemon.logs import place_of
 from daemon.pulse import Pulse
 from daemon.reading import Reader
 from daemon.spool import Spool
+from daemon.store import give_up_file
 from daemon.summary import summarise
 from dicom_io.errors import DicomIOError, ObjectError
 from dicom_io.findings import StudyFindings
@@ -163,9 +167,11 @@ class Worker:
             self.alive()
             what = integrity.fault(path, digest, integrity.instance_digest)
             if what:
+                now = self._clock()
+                self._database.write(partial(give_up_file, job.study_id, digest, what, now))
                 raise DamagedFile(
                     f"the stored file of an image is {what}: have the modality send the study "
-                    "again, then axnode retry; axnode check --deep names the file"
+                    "again, then axnode retry"
                 )
         return paths
 
@@ -208,21 +214,31 @@ class Worker:
 
     def _finish(self, job: Job, findings: StudyFindings, built: list[StoredObject]) -> None:
         failpoints.reach("worker.built")
-        reason = findings.not_evaluable
-        self._database.write(
-            lambda c: jobs.finish(
-                c,
-                job,
-                built,
-                lambda role: fallback.destinations_for(role, self._config),
-                summarise(findings),
-                (reason.value, reason.words) if reason else None,
-                self._clock(),
-            )
-        )
+        self._database.write(lambda c: self._record(c, job, findings, built))
         log.info(
             "study analysed",
             extra={"action": "analysed", "analysis": job.analysis_id, "nodes": len(findings.nodes)},
+        )
+
+    def _record(
+        self,
+        connection: Connection,
+        job: Job,
+        findings: StudyFindings,
+        built: Sequence[StoredObject],
+    ) -> None:
+        # in the writer, as the nightly sweep: a clock that was set makes a fresh file look old
+        if not all(self._folders.objects.path(item.file_hash).exists() for item in built):
+            raise UnavailableError("a result's file was removed before its row was written")
+        reason = findings.not_evaluable
+        jobs.finish(
+            connection,
+            job,
+            built,
+            lambda role: fallback.destinations_for(role, self._config),
+            summarise(findings),
+            (reason.value, reason.words) if reason else None,
+            self._clock(),
         )
 
     def _fail(self, job: Job, reason: str, *, final: bool = False) -> None:

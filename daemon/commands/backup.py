@@ -1,6 +1,7 @@
 """``axnode backup``: the state of a node, which may be running, into a folder."""
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Back up; 1 where a file is missing or damaged."""
     config = read_config(arguments)
+    os.umask(0o077)  # it holds images and names
     from daemon import backup
 
     try:

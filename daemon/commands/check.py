@@ -3,7 +3,6 @@
 import argparse
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from daemon.commands.common import add_config, read_config
@@ -150,28 +149,20 @@ def _stored(config: "Config", folder: str) -> str:
 
 
 def _port(config: "Config") -> str:
+    from daemon import setup
     from daemon.ports import listen
-    from dicom_io import scu
-    from dicom_io.errors import PeerError
-    from dicom_io.scu import Remote
 
-    node = config.node
+    where = f"{config.node.host}:{config.node.port}"
     try:
-        listen(node.host, node.port).close()
+        listen(config.node.host, config.node.port).close()
     except OSError as error:
-        own = Remote("self", node.ae_title, node.host, node.port, node.ae_title)
-        tls = _tls(config) if config.tls.receive else None
-        if tls is not None:
-            own = replace(own, tls=tls.client, certificate_name=tls.certificates[0].name)
-        try:
-            scu.echo(own, timeout_s=5)
-        except PeerError:
-            raise UnavailableError(
-                f"cannot listen on {node.host}:{node.port} ({error.strerror}): another program "
-                "has it; change node.port or stop that program"
-            ) from error
-        return f"{node.host}:{node.port} is served by a running {node.ae_title}"
-    return f"{node.host}:{node.port} is free; the service is not running"
+        if setup.is_running(config):
+            return f"{where} is served by a running {config.node.ae_title}"
+        raise UnavailableError(
+            f"cannot listen on {where} ({error.strerror}): another program has it; change "
+            "node.port or stop that program"
+        ) from error
+    return f"{where} is free; the service is not running"
 
 
 def _model(config: "Config") -> str:

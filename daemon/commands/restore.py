@@ -1,6 +1,7 @@
 """``axnode restore``: a back-up becomes the state of a node that does not run and has none."""
 
 import argparse
+import os
 from pathlib import Path
 
 from daemon.commands.backup import say
@@ -24,12 +25,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Restore; 1 where a file of the back-up is missing or damaged."""
     config = read_config(arguments)
+    os.umask(0o077)  # it holds images and names
     from daemon import backup
 
     try:
         report = backup.restore(config, arguments.source)
     except OSError as error:
         raise UnavailableError(
-            f"cannot write {config.state_dir} ({error.strerror}): nothing was restored"
+            f"the back-up was not restored ({error.strerror}: {error.filename}); what was copied "
+            f"to {config.state_dir} can stay, and the command can be repeated"
         ) from error
     return say(report, f"the database and {report.files} files are in {config.state_dir}")

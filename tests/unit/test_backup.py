@@ -1,6 +1,7 @@
 """Back-up and restore of a node's state."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,10 +136,10 @@ def test_a_node_that_runs_is_not_restored_under_its_feet(
     config.state_dir.mkdir()
     file = tmp_path / "axnode.toml"
     file.write_text(toml({"node": {"state_dir": str(config.state_dir)}}))
-    with setup.lock_state(config):
+    with setup.lock(config.state_dir):
         words = ["restore", "--config", str(file), "--from", str(tmp_path / "copy")]
         assert main(words) == 4
-    assert "is in use by another axnode serve" in capsys.readouterr().err
+    assert "is in use by another axnode" in capsys.readouterr().err
     assert main(words) == 0
     assert "3 files are in" in capsys.readouterr().out
 
@@ -166,3 +167,57 @@ def test_another_database_is_left_to_its_own_tools(tmp_path: Path) -> None:
     for act in (backup.back_up, backup.restore):
         with pytest.raises(ConfigError, match="pg_dump"):
             act(config, tmp_path)
+
+
+def test_an_empty_node_does_not_wipe_the_back_up_of_another(site: Site, tmp_path: Path) -> None:
+    """A node that was installed anew, with the same nightly job."""
+    backup.back_up(site.config, tmp_path / "copy")
+    config = elsewhere(tmp_path)
+    setup.make_folders(config)
+    Database(config.database_url).close()
+    with pytest.raises(InputError, match="holds the back-up of another node"):
+        backup.back_up(config, tmp_path / "copy")
+    assert tree(tmp_path / "copy") == tree(site.config.state_dir)
+
+
+def test_a_state_folder_is_no_place_for_its_back_up(site: Site) -> None:
+    with pytest.raises(InputError, match=r"is node\.state_dir itself"):
+        backup.back_up(site.config, site.config.state_dir)
+    assert len(site.rows.all(schema.instances)) == 2
+
+
+def test_a_log_that_was_left_is_not_played_into_what_is_restored(
+    site: Site, tmp_path: Path
+) -> None:
+    backup.back_up(site.config, tmp_path / "copy")
+    config = elsewhere(tmp_path)
+    config.state_dir.mkdir()
+    (config.state_dir / "axnode.sqlite-wal").write_bytes(b"of the node that was")
+    with pytest.raises(InputError, match=r"axnode\.sqlite-wal"):
+        backup.restore(config, tmp_path / "copy")
+
+
+def test_two_back_ups_into_one_folder_do_not_meet(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "copy").mkdir()
+    with setup.lock(tmp_path / "copy"), pytest.raises(UnavailableError, match="is in use"):
+        backup.back_up(site.config, tmp_path / "copy")
+    assert backup.back_up(site.config, tmp_path / "copy").files == 3
+
+
+def test_a_folder_that_a_url_would_cut_is_backed_up(tmp_path: Path) -> None:
+    config = builders.config(tmp_path / "a#b")
+    setup.make_folders(config)
+    with builders.database(config.state_dir) as opened:
+        Rows(opened).receive()
+        assert backup.back_up(config, tmp_path / "copy").files == 1
+
+
+def test_what_root_restores_is_the_folders_owners(site: Site, tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can give files away")
+    backup.back_up(site.config, tmp_path / "copy")
+    config = elsewhere(tmp_path)
+    config.state_dir.mkdir()
+    os.chown(config.state_dir, 12345, 12345)
+    backup.restore(config, tmp_path / "copy")
+    assert {path.stat().st_uid for path in config.state_dir.rglob("*")} == {12345}

@@ -151,7 +151,7 @@ def refused_starts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[
     (folder / "used").mkdir()
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
-        setup.lock_state(builders.config(folder / "used")),
+        setup.lock(folder / "used"),
     ):
         port = str(taken.getsockname()[1])
         # a folder each: one that could not start keeps its lock until its process ends
@@ -187,7 +187,7 @@ def refused_starts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[
     [
         ("dicom port", 4, "cannot listen on 127.0.0.1:"),
         ("http port", 4, "http: cannot listen on 127.0.0.1:"),
-        ("state in use", 4, "is in use by another axnode serve: stop that one"),
+        ("state in use", 4, "is in use by another axnode: stop that one"),
         ("state is a file", 4, "cannot write node.state_dir"),
         ("state below a file", 4, "make it a folder that the service's user owns"),
         ("bundle", 2, "model.bundle: no model bundle at"),

@@ -1,6 +1,7 @@
 """Rows against files: what is missing, damaged, nobody's, or contradicts itself."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,6 +117,15 @@ def test_what_retention_deleted_is_missed_by_nobody(state: State) -> None:
     assert not state.spool.path(gone).exists()
 
 
+def test_a_service_that_stops_leaves_the_rest_for_another_night(state: State) -> None:
+    for number in (1, 2):
+        age(state.spool.path(builders.spooled(state.spool, Picture(f"1.2.3.{number}"))))
+    stopping = threading.Event()
+    stopping.set()
+    assert reconcile.sweep(state.rows.database, state.images, stopping=stopping) == 0
+    assert state.sweep(state.images) == 2
+
+
 def test_a_row_that_comes_while_it_sweeps_keeps_its_file(state: State) -> None:
     """A modality sends again what was received a day ago and never acknowledged."""
     digest = builders.spooled(state.spool, Picture())
@@ -123,7 +133,7 @@ def test_a_row_that_comes_while_it_sweeps_keeps_its_file(state: State) -> None:
     found = reconcile.unnamed(state.rows.database, state.images)
     path = next(found)
     state.rows.receive(digest=digest)
-    assert not state.rows.database.write(lambda c: reconcile._remove(c, state.images, path))
+    assert not state.rows.database.write(lambda c: reconcile._remove(state.images, path, c))
     assert path.exists()
 
 

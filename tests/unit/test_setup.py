@@ -101,12 +101,11 @@ def test_the_folders_are_made_for_the_user_only(tmp_path: Path) -> None:
 
 
 def test_a_state_folder_serves_one_service(tmp_path: Path) -> None:
-    one = config(tmp_path)
-    held = setup.lock_state(one)
-    with pytest.raises(UnavailableError, match="is in use by another axnode serve: stop that one"):
-        setup.lock_state(one)
+    held = setup.lock(tmp_path)
+    with pytest.raises(UnavailableError, match="is in use by another axnode: stop that one"):
+        setup.lock(tmp_path)
     held.close()
-    setup.lock_state(one).close()
+    setup.lock(tmp_path).close()
 
 
 def test_a_look_at_the_state_folder_leaves_nothing_in_it(tmp_path: Path) -> None:

@@ -319,6 +319,7 @@ def test_an_image_that_is_not_what_was_acknowledged_is_not_analysed(
     assert f"the stored file of an image is {what}: have the modality send" in (
         site.rows.study().reason
     )
+    assert [row.file for row in site.rows.all(schema.instances)] == ["gone"]  # to be taken again
     path.write_bytes(whole)  # as the modality's second sending does
     site.rows.database.write(lambda c: unpark.retry(c, builders.STUDY, ["pacs"], site.rows.clock()))
     site.worker.work_one()
@@ -418,3 +419,21 @@ def test_the_thread_works_until_it_is_stopped(site: Site) -> None:
     site.worker.run(stopping, Pulse())
     assert len(site.child.asked) == 2
     assert site.rows.states(schema.analyses) == ["done", "done"]
+
+
+def test_results_that_the_sweep_took_for_old_are_never_recorded(site: Site) -> None:
+    """A clock set ahead between their files and their rows; the job is done again."""
+    worker, finish = site.worker, site.worker._finish
+
+    def late(job: Any, findings: Any, built: Any) -> None:
+        for item in built:
+            site.folders.objects.remove(item.file_hash)
+        finish(job, findings, built)
+
+    worker._finish = late  # type: ignore[method-assign]
+    worker.work_one()
+    assert (site.analysis.state, site.rows.all(schema.objects)) == ("queued", [])
+    assert "was removed before its row" in site.rows.study().reason
+    site.rows.clock.advance(60)
+    site.worker.work_one()
+    assert site.analysis.state == "done"
