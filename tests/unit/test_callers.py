@@ -18,8 +18,12 @@ def pacs(name: str = "pacs", ae_title: str = "PACS", host: str = "10.0.0.9", **m
     return {"name": name, "ae_title": ae_title, "host": host, "port": 104, **more}
 
 
+FILES = {"certificate": "node.pem", "key": "node.key", "ca": "ca.pem"}
+
+
 def callers(destinations: list[Any], sources: list[Any] = SOURCES) -> Callers:
-    config = builders.config(Path("unused"), destinations=destinations, sources=sources)
+    tables = {"destinations": destinations, "sources": sources, "tls": FILES}
+    config = builders.config(Path("unused"), **tables)
     return Callers(config)
 
 
@@ -86,3 +90,28 @@ def test_destinations_that_share_a_title_are_told_by_address() -> None:
 
 def test_a_source_reports_for_nobody() -> None:
     assert callers([pacs()]).may_report_for(peer("US1", "10.0.0.5")) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "admitted"),
+    [
+        (None, None, True),  # no TLS: nothing is shown
+        ({"10.0.0.9"}, None, True),
+        ({"other.example.org"}, None, False),
+        (set(), None, False),
+        ({"pacs.example.org"}, "pacs.example.org", True),
+        ({"*.example.org"}, "pacs.example.org", True),  # to which it is sent as well
+        ({"*.org"}, "pacs.example.org", False),
+        ({"10.0.0.9"}, "pacs.example.org", False),
+    ],
+)
+def test_a_report_over_tls_needs_the_destinations_certificate(
+    names: set[str] | None, wanted: str | None, admitted: bool
+) -> None:
+    found = callers([pacs(**({} if wanted is None else {"tls": True, "certificate_name": wanted}))])
+    shown = None if names is None else frozenset(names)
+    caller = Peer("10.0.0.9", "PACS", "AXNODE", "", shown)
+    rejection = found.judge(caller)
+    assert (rejection is None) is admitted
+    if rejection is not None:
+        assert "which is not its certificate_name" in rejection.message

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from daemon import schema
 from daemon.callers import Callers
@@ -239,6 +239,23 @@ def test_a_row_whose_file_has_just_gone_is_not_committed(site: Site) -> None:
     path = site.image()
     site.ask("1.2.3.4")
     assert site.custody.verify_next(lambda: path.unlink(missing_ok=True))
+    assert site.told_here(1) == {"1.2.3.4": NONE}
+    assert site.committed == []
+
+
+@pytest.mark.parametrize("moment", ["before", "while it is read"])
+def test_what_retention_has_given_up_is_not_committed(site: Site, moment: str) -> None:
+    """Its file may lie there still, until the next night."""
+    site.image()
+
+    def doom() -> None:
+        given_up = update(schema.instances).values(file="doomed")
+        site.rows.database.write(lambda c: c.execute(given_up) and None)
+
+    if moment == "before":
+        doom()
+    site.ask("1.2.3.4")
+    assert site.custody.verify_next(doom)
     assert site.told_here(1) == {"1.2.3.4": NONE}
     assert site.committed == []
 
