@@ -84,7 +84,21 @@ class Line:
         self._socket: socket.socket | None = None
         self._opening = None if remote.tls is None else Opening(remote.tls)
         self._events = 0  # PDUs sent and received
+        self._news = threading.Event()  # something for `on_tick`, or the end
+        self._ended = threading.Event()  # the work is done
+        self._over = threading.Event()  # nobody hears `on_tick` any more
         self.trouble = ""
+
+    def told(self, heard: threading.Semaphore) -> bool:
+        """Have `on_tick` called now and wait until it has released `heard`; False: it never will.
+
+        For the thread that works.
+        """
+        self._news.set()
+        while not heard.acquire(timeout=_TICK_S):
+            if self._over.is_set():
+                return False
+        return True
 
     def run(self, work: Callable[[Any], None], on_tick: Callable[[], None]) -> None:
         """Do `work` with the association and release it; `on_tick` is called in this thread.
@@ -98,10 +112,22 @@ class Line:
         """
         thread = threading.Thread(target=self._run, args=(work,), name="scu", daemon=True)
         thread.start()
+        try:
+            self._watch(thread, on_tick)
+        finally:
+            self._over.set()
+        if not thread.is_alive():
+            self._close()
+        self._raise_refusal()
+
+    def _watch(self, thread: threading.Thread, on_tick: Callable[[], None]) -> None:
         seen, since = self._progress(), time.monotonic()
         allowed = self._timeout_s
         while thread.is_alive():
-            thread.join(_TICK_S)
+            self._news.wait(_TICK_S)
+            self._news.clear()
+            if self._ended.is_set():
+                thread.join(_TICK_S)
             on_tick()
             now, progress = time.monotonic(), self._progress()
             if progress != seen and not self.trouble:
@@ -113,9 +139,6 @@ class Line:
                 self._cut()
                 since, allowed = now, _GRACE_S
         on_tick()
-        if not thread.is_alive():
-            self._close()
-        self._raise_refusal()
 
     def _close(self) -> None:
         """Close what went wrong: pynetdicom leaves a socket open that it cannot shut down."""
@@ -168,6 +191,9 @@ class Line:
         except Exception as error:  # noqa: BLE001 - the thread's one last resort
             self.trouble = self.trouble or f"sending failed ({type(error).__name__})"
             _LOG.error("%s", self.trouble, extra={"action": "scu_fault"})
+        finally:
+            self._ended.set()
+            self._news.set()
 
     def _open(self) -> Any:
         ae = AE(self._remote.calling_ae)

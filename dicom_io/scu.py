@@ -2,6 +2,7 @@
 
 import queue
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -159,6 +160,7 @@ class _Batch:
         self._files: dict[int, tuple[Path, FileMeta]] = {}  # not answered yet
         self._pairs: dict[tuple[str, str], None] = {}  # SOP class and transfer syntax, in order
         self._results: queue.SimpleQueue[tuple[int, StoreResult]] = queue.SimpleQueue()
+        self._heard = threading.Semaphore(0)  # released for each result that was handed on
 
     def add(self, number: int, path: Path, meta: FileMeta) -> bool:
         """Take a file, unless its presentation context has no room any more."""
@@ -173,7 +175,7 @@ class _Batch:
         """Send every file and hand on its result."""
         contexts = [build_context(*pair) for pair in self._pairs]
         line = Line(remote, contexts, progress_timeout_s)
-        line.run(self._work, lambda: self._hand_on(keep))
+        line.run(lambda assoc: self._work(assoc, line), lambda: self._hand_on(keep))
         self.fail(keep, line.trouble or "the peer ended the association without an answer")
 
     def fail(self, keep: _Keep, why: str) -> None:
@@ -186,21 +188,29 @@ class _Batch:
             number, result = self._results.get()
             del self._files[number]
             keep(number, result)
+            self._heard.release()
 
-    def _work(self, assoc: Any) -> None:
+    def _work(self, assoc: Any, line: Line) -> None:
+        """Send file after file, each once the result of the one before was handed on.
+
+        So a process that dies has at most one answer that it did not tell, and sends at most one
+        file again.
+        """
         accepted = {(c.abstract_syntax, c.transfer_syntax[0]) for c in assoc.accepted_contexts}
-        alive = assoc.is_established
         for number, (path, meta) in list(self._files.items()):
             pairs = [pair for pair in _pairs(meta) if pair in accepted]
             if not pairs:
-                self._results.put((number, _unsupported(path, meta)))
-            elif alive:
+                result: StoreResult | None = _unsupported(path, meta)
+            elif assoc.is_established:
                 result = _send_any(assoc, path, meta, pairs, number % 0xFFFF + 1)
-                # pynetdicom calls a lost association established for a moment, and a second
-                # send in that moment would wait for an answer that nobody sends
-                alive = result is not None
-                if result is not None:
-                    self._results.put((number, result))
+            else:
+                continue
+            if result is not None:
+                self._results.put((number, result))
+            # pynetdicom calls a lost association established for a moment, and a second send in
+            # that moment would wait for an answer that nobody sends
+            if result is None or not line.told(self._heard):
+                return
 
 
 def _pairs(meta: FileMeta) -> list[tuple[str, str]]:

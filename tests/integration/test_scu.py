@@ -25,7 +25,7 @@ from dicom_io.scu import Outcome, Remote, StoreResult, echo, store
 from dicom_io.syntaxes import RECEIVED_SOP_CLASSES, RECEIVED_TRANSFER_SYNTAXES
 from tests import builders_wire as wire
 from tests.fakes_wire import RecordingHandler, accepting
-from tests.peers import Orthanc, StoreScp, free_port
+from tests.peers import Orthanc, StoreScp, free_port, wait_until
 
 pytestmark = [
     pytest.mark.integration,
@@ -436,3 +436,31 @@ def test_a_node_that_cuts_us_in_mid_send(tmp_path: Path) -> None:
     with accepting(handler, Limits(dataset_bytes=1_000_000, linger_s=0.2)) as node:
         (result,) = store(remote(node.port), [write(tmp_path, "1.2.1", size=9_000_000)])
     assert result.outcome == Outcome.TRANSIENT
+
+
+def test_a_file_goes_only_once_the_answer_before_it_was_taken(tmp_path: Path) -> None:
+    """A process that dies then has one answer at most that it told nobody."""
+    files = [write(tmp_path, f"1.2.3.{number}") for number in range(5)]
+    handler, stored = RecordingHandler(), []
+
+    def taken(result: StoreResult) -> None:
+        time.sleep(0.05)  # time for a sender that does not wait
+        stored.append(len(handler.sinks))
+
+    with accepting(handler) as node:
+        store(remote(node.port), files, taken)
+    assert stored == [1, 2, 3, 4, 5]
+
+
+def test_a_taker_that_fails_ends_the_sending(tmp_path: Path) -> None:
+    files = [write(tmp_path, f"1.2.3.{number}") for number in range(5)]
+    handler = RecordingHandler()
+
+    def failing(result: StoreResult) -> None:
+        raise RuntimeError("the database is gone")
+
+    with accepting(handler) as node:
+        with pytest.raises(RuntimeError, match="database"):
+            store(remote(node.port), files, failing)
+        wait_until(lambda: not node.associations)
+    assert len(handler.sinks) == 1

@@ -15,8 +15,9 @@ from daemon import certificates
 from daemon.clock import now_us, seconds
 from daemon.commands import check
 from daemon.config import Config, parse
-from daemon.errors import ConfigError
+from daemon.errors import ConfigError, UnavailableError
 from daemon.service import Service
+from daemon.setup import lock
 from dicom_io.errors import PeerError
 from dicom_io.scu import Remote, echo
 from dicom_io.tls import TlsFiles, client_context
@@ -252,17 +253,25 @@ def test_the_check_warns_of_a_key_that_everybody_reads(
     assert line.startswith("warn  tls            tls.key: every user can read")
 
 
-def test_the_check_knows_its_own_node_and_a_pacs_over_tls(site: Site) -> None:
+def test_the_check_knows_its_own_node_and_a_pacs_over_tls(site: Site, tmp_path: Path) -> None:
     handler = RecordingHandler()
     with accepting(handler, tls=site.server()) as node:
         pacs = {"name": "p", "ae_title": "P", "host": "127.0.0.1", "port": node.port, "tls": True}
         config = parse(
-            {"node": {"port": node.port}, "tls": table(site), "destinations": [pacs]}, {}
+            {
+                "node": {"port": node.port, "state_dir": str(tmp_path)},
+                "tls": table(site),
+                "destinations": [pacs],
+            },
+            {},
         )
-        assert "is served by a running AXNODE" in check._port(config)
+        with pytest.raises(UnavailableError, match="another program has it"):
+            check._port(config)
+        with lock(tmp_path):  # as the running service holds it
+            assert "is served by a running AXNODE" in check._port(config)
         words = check._echo(config, config.destinations[0])
         assert words == f"C-ECHO answered by P at 127.0.0.1:{node.port} over TLS"
-    assert len(handler.peers) == 2
+    assert len(handler.peers) == 1  # the node itself is not called: it may be no source of its own
     assert handler.failures == []
 
 
