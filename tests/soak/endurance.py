@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from dicom_io import scu
-from tests import builders_training
+from tests import builders_net
 from tests.soak.site import Site
 
 _ROUNDS = 10
@@ -63,7 +63,7 @@ def work(site: Site, associations: int, studies: int) -> float:
 
 def endure(folder: Path, associations: int, studies: int) -> list[str]:
     """Run the rounds, print each, and return what grew."""
-    bundle = builders_training.bundle(folder / "bundle")
+    bundle = builders_net.bundle(folder / "bundle")
     with Site(folder / "site", model={"bundle": str(bundle.path)}) as site:
         site.node.start()
         share = (associations // _ROUNDS, studies // _ROUNDS)
