@@ -27,7 +27,7 @@ _KINDS: tuple[tuple[str, Callable[[Spool], Kind]], ...] = (
     ("objects", reconcile.objects),
 )
 _CHUNK = 1 << 20
-_TRIES = 2  # once more
+_TRIES = 2  # more, where rows went while their files were copied
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ def back_up(config: Config, to: Path) -> Report:
     ConfigError
         The database is not the embedded one, which only its own tools can copy.
     InputError
-        The node has no state yet.
+        The node has no state yet, or the folder is its own state or another node's back-up.
+    UnavailableError
+        The database cannot be copied, or another back-up into the folder is under way.
     OSError
         The folder cannot be written, or is full.
     """

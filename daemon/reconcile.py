@@ -19,11 +19,7 @@ from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
 from daemon.rest import resting_state
 from daemon.spool import Spool
 
-SETTLED_S = (
-    86_400.0  # a file this old without a row is nobody's: reception and worker are long done
-)
-
-
+SETTLED_S = 86_400.0  # reception and worker are long done with a file this old
 _RETAINED = (FileState.KEPT, FileState.DOOMED)  # what is doomed, retention deletes
 
 
@@ -49,7 +45,7 @@ def instances(folder: Spool) -> Kind:
         schema.instances.c.file == FileState.KEPT,
         schema.instances.c.file.in_(_RETAINED),
         integrity.instance_digest,
-        "have the modality send the study again; its first bytes are put back",
+        "have the modality send the study again",
     )
 
 

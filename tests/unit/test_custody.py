@@ -260,6 +260,18 @@ def test_what_retention_has_given_up_is_not_committed(site: Site, moment: str) -
     assert site.committed == []
 
 
+def test_what_retention_deleted_is_not_known_and_not_called_damaged(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.image().unlink()
+    gone = update(schema.instances).values(file="gone")
+    site.rows.database.write(lambda c: c.execute(gone) and None)
+    site.ask("1.2.3.4")
+    assert site.custody.verify_next()
+    assert site.told_here(1) == {"1.2.3.4": NONE}
+    assert "damaged" not in caplog.text
+
+
 # Requests
 
 
