@@ -6,7 +6,7 @@ from itertools import groupby
 
 from sqlalchemy import Connection, insert, or_, update
 
-from daemon import schema
+from daemon import failpoints, schema
 from daemon.clock import Clock
 from daemon.commitment import Reports, Stored, asked_in, stored
 from daemon.database import Database
@@ -62,6 +62,7 @@ class Asker:
         requests = self._database.write(self._begin)
         if not requests:
             return 0
+        failpoints.reach("commitment.recorded")
         uids = [request.transaction_uid for request in requests]
         try:
             answers = self._ask(
@@ -70,6 +71,7 @@ class Asker:
         except PeerError as error:
             gone = not error.transient
             answers = [Answer(uid, False, gone, None, str(error)) for uid in uids]
+        failpoints.reach("commitment.answered")
         for answer in answers:
             self._settle(answer)
         return len(requests)

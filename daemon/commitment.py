@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, select, update
 
-from daemon import schema
+from daemon import failpoints, schema
 from daemon.clock import Clock
 from daemon.database import Database
 from daemon.errors import UnavailableError
@@ -111,6 +111,7 @@ class Reports:
         except UnavailableError as error:  # the peer may repeat its report
             self._refused(str(error), commitment.PROCESSING_FAILURE)
             return commitment.PROCESSING_FAILURE
+        failpoints.reach("commitment.reported")
         for file_hash in unwanted:
             self._objects.remove(file_hash)
         log.info(

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, exists, insert, select, update
 
-from daemon import integrity, schema
+from daemon import failpoints, integrity, schema
 from daemon.callers import Callers
 from daemon.clock import Clock, seconds
 from daemon.database import Database
@@ -55,6 +55,7 @@ class Custody:
         except UnavailableError as error:
             self._refused(str(error))
             return commitment.PROCESSING_FAILURE, None
+        failpoints.reach("custody.recorded")
         extra = {"action": "commitment_request", "instances": len(asked.references)}
         log.info("storage commitment requested", extra=extra)
         return commitment.SUCCESS, number
@@ -83,6 +84,7 @@ class Custody:
 
     def heard(self, number: int, status: int) -> None:
         """Take the answer of the association that asked; one that failed is told again."""
+        failpoints.reach("custody.told")
         try:
             self._database.write(lambda c: note_answer(c, number, status, self._clock()))
         except UnavailableError as error:  # it is told again
@@ -103,6 +105,7 @@ class Custody:
             return False
         found = [(item, self._look(item, alive)) for item in named]
         self._database.write(lambda c: _verdict(c, number, found, self._spool, self._clock()))
+        failpoints.reach("custody.verified")
         return True
 
     def _look(self, item: "_Named", alive: Callable[[], None]) -> int:

@@ -31,6 +31,12 @@ POINTS = (
     "deliver.answered",  # the PACS has said yes; no row knows
     "deliver.settled",
     "deliver.released",  # the rows of unwanted pictures are gone, their files are not
+    "commitment.recorded",  # the request to the PACS is a row; it is not sent
+    "commitment.answered",  # the PACS has taken it; no row knows
+    "commitment.reported",  # the PACS's report is in the rows; the PACS has no answer
+    "custody.recorded",  # the modality's request is a row; the modality has no answer
+    "custody.verified",  # the verdict is in the rows; nobody has heard it
+    "custody.told",  # the modality has heard it; no row knows
 )
 
 _NAME, _, _COUNT = os.environ.get("AXNODE_FAILPOINT", "").partition(":")

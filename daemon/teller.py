@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, or_, select, update
 
-from daemon import schema
+from daemon import failpoints, schema
 from daemon.callers import Callers
 from daemon.clock import Clock
 from daemon.config import Source
@@ -78,6 +78,7 @@ class Teller:
         peer = self._remote(due, source, source.port)
         try:
             status = self._tell(peer, said, alive)
+            failpoints.reach("custody.told")
             detail = f"it answered 0x{status:04X}"
             self._database.write(lambda c: note_answer(c, due.id, status, self._clock()))
         except PeerError as error:

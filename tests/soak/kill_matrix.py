@@ -3,7 +3,8 @@
 ``python -m tests.soak.kill_matrix`` prints a Markdown table; ``--help`` tells how to make it
 shorter. The node is the real one with the bundle that ships. While it is killed and started again a
 modality pushes studies, late images, images sent twice and images that contradict each other, and
-the PACS goes away and comes back.
+the PACS goes away and comes back. Where a kill comes at random or at a point of storage commitment,
+the node asks its PACS to commit, and the modality asks the node.
 """
 
 import argparse
@@ -26,6 +27,7 @@ _OFTEN = (
     "database.committed",
     "receive.recorded",
 )  # passed by each image
+_OF_COMMITMENT = ("commitment", "custody")
 
 
 class Attack:
@@ -107,7 +109,8 @@ def _study(path: Path) -> str:
 
 def attack(folder: Path, point: str, kills: int, seed: int) -> tuple[int, Account]:
     """Kill a fresh node `kills` times, let it come to rest and verify; return the kills."""
-    with Site(folder) as site:
+    committing = point == RANDOM or point.startswith(_OF_COMMITMENT)
+    with Site(folder, committing=committing) as site:
         attacker = Attack(site, seed)
         for _ in range(kills):
             if point == RANDOM:

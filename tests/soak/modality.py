@@ -4,6 +4,7 @@ import hashlib
 import queue
 import struct
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,10 +71,19 @@ class Studies:
 
 
 class Modality:
-    """Sends in a thread of its own, association after association."""
+    """Sends in a thread of its own, association after association.
 
-    def __init__(self, remote: Remote) -> None:
+    Parameters
+    ----------
+    deposit
+        Called with the instances that were acknowledged over one association.
+    """
+
+    def __init__(
+        self, remote: Remote, deposit: Callable[[Sequence[str]], None] | None = None
+    ) -> None:
         self.ledger = Ledger()
+        self._deposit = deposit
         self._remote = remote
         self._queue: queue.Queue[Path] = queue.Queue()
         self._conflicts: set[Path] = set()
@@ -112,13 +122,15 @@ class Modality:
             results = scu.store(self._remote, paths, progress_timeout_s=30)
         except PeerError:
             return paths
-        again = []
+        again, known = [], set(self.ledger.acknowledged)
         for result in results:
             if result.status is None or 0xA700 <= result.status <= 0xA7FF:
                 again.append(result.path)
                 continue
             self._note(result.path, result.status)
             self._queue.task_done()
+        if self._deposit and (fresh := self.ledger.acknowledged.keys() - known):
+            self._deposit(sorted(fresh))
         return again
 
     def _note(self, path: Path, status: int) -> None:

@@ -12,13 +12,18 @@ from pynetdicom.sop_class import (
     SegmentationStorage,
 )
 
+from dicom_io.syntaxes import STORAGE_COMMITMENT
 from tests.peers import free_port
+from tests.soak.commitment import Reporter
 
 AE_TITLE = "RECORDER"
 
 
 class RecordingPacs:
-    """Answers every C-STORE with success; `down` and `up` make outages on the same port."""
+    """Answers every C-STORE with success; `down` and `up` make outages on the same port.
+
+    It commits to what it has, once it is asked to.
+    """
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -26,7 +31,13 @@ class RecordingPacs:
         self._lock = threading.Lock()
         self._stored: dict[str, list[str]] = defaultdict(list)
         self._server: Any = None
+        self.reporter = Reporter(AE_TITLE, lambda uid: uid in self.stored)
         self.up()
+
+    def close(self) -> None:
+        """End."""
+        self.reporter.close()
+        self.down()
 
     @property
     def stored(self) -> dict[str, list[str]]:
@@ -50,10 +61,14 @@ class RecordingPacs:
             SecondaryCaptureImageStorage,
         ):
             ae.add_supported_context(sop_class)
+        ae.add_supported_context(STORAGE_COMMITMENT)
         self._server = ae.start_server(
             ("127.0.0.1", self.port),
             block=False,
-            evt_handlers=[(evt.EVT_C_STORE, self._store)],
+            evt_handlers=[
+                (evt.EVT_C_STORE, self._store),
+                (evt.EVT_N_ACTION, self.reporter.asked),
+            ],
         )
 
     def down(self) -> None:

@@ -15,11 +15,14 @@ from daemon.database import Database
 from daemon.spool import Spool
 from dicom_io import part10
 from tests.node import AT_REST, Node, axnode, destination
+from tests.peers import free_port
+from tests.soak.commitment import Depositor
 from tests.soak.modality import Modality, Studies
 from tests.soak.pacs import AE_TITLE, RecordingPacs
 
-_SETTLE_S = 600.0  # deliveries wait up to some minutes after an outage
+_SETTLE_S = 900.0  # a request for commitment that a kill took away is repeated after ten minutes
 _QUIET_S = 0.3
+MODALITY = "MODALITY"
 
 
 @dataclass
@@ -33,6 +36,8 @@ class Account:
     stores: int = 0  # C-STOREs that the PACS answered
     conflicts: int = 0  # files answered 0x0111
     retried: int = 0  # studies parked for lost workers, and retried by hand
+    asked: int = 0  # requests for storage commitment that the PACS took
+    promised: int = 0  # instances that the node committed to
 
     @property
     def resent(self) -> int:
@@ -47,18 +52,26 @@ class Site:
     ----------
     folder
         Where everything lies; the node's state in `node/state`.
+    committing
+        Whether the PACS is asked to commit to what it stores, and the node by the modality.
     """
 
-    def __init__(self, folder: Path, **tables: Any) -> None:
+    def __init__(self, folder: Path, *, committing: bool = False, **tables: Any) -> None:
         self.pacs = RecordingPacs()
         study = {"quiet_period_s": _QUIET_S, "version_interval_s": 0}
-        self.node = Node(
-            folder / "node",
-            destinations=[destination("pacs", AE_TITLE, self.pacs.port)],
-            **{"study": study, **tables},
-        )
+        pacs = destination("pacs", AE_TITLE, self.pacs.port)
+        port = free_port()
+        self.depositor = Depositor(MODALITY, port) if committing else None
+        if self.depositor:
+            pacs["storage_commitment"] = True
+            tables["node"] = {"port": port, "storage_commitment_scp": True}
+            tables["sources"] = [{"ae_title": MODALITY, "port": self.depositor.port}]
+        self.node = Node(folder / "node", destinations=[pacs], **{"study": study, **tables})
+        self.pacs.reporter.node_port = self.node.port
         self.studies = Studies(folder / "files")
-        self.modality = Modality(self.node.remote())
+        self.modality = Modality(
+            self.node.remote(MODALITY), self.depositor.deposit if self.depositor else None
+        )
         self.kills = 0
         self._retried = 0
 
@@ -72,17 +85,27 @@ class Site:
         trace: TracebackType | None,
     ) -> None:
         self.modality.close()
+        if self.depositor:
+            self.depositor.close()
         self.node.kill()
-        self.pacs.down()
+        self.pacs.close()
 
     def settle(self) -> None:
         """Let what was acknowledged come to rest; studies parked by kills are retried."""
         self.pacs.up()
         deadline = time.monotonic() + _SETTLE_S
-        while not (self.modality.idle and self._at_rest()):
+        while not (self._peers_idle and self._at_rest()):
             if time.monotonic() > deadline:
                 raise AssertionError(f"not at rest: {self._unrest()}\n{self.node.log[-3000:]}")
             time.sleep(0.3)
+
+    @property
+    def _peers_idle(self) -> bool:
+        return (
+            self.modality.idle
+            and self.pacs.reporter.idle
+            and (self.depositor is None or self.depositor.idle)
+        )
 
     def _unrest(self) -> dict[str, Any]:
         return {
@@ -140,6 +163,15 @@ class Site:
         assert {uid: set(digests) for uid, digests in stored.items()} == {
             uid: {digest} for uid, digest in wanted.items()
         }
+        # what the PACS was asked to commit to, it has; what was acknowledged, the node commits to
+        assert self.pacs.reporter.faults == []
+        promised: set[str] = set()
+        if self.depositor:
+            assert self.depositor.failed == set()
+            promised = self.depositor.committed
+            assert promised == ledger.acknowledged.keys()
+            safe = {row.sop_instance_uid for row in received if row.committed_us is not None}
+            assert promised <= safe
         account = Account(
             acknowledged=len(ledger.acknowledged),
             studies=len(ledger.studies),
@@ -148,6 +180,8 @@ class Site:
             stores=sum(map(len, stored.values())),
             conflicts=sum(map(len, ledger.refused.values())),
             retried=self._retried,
+            asked=self.pacs.reporter.requests,
+            promised=len(promised),
         )
         # bytes go a second time only where an answer was lost with a kill or an outage
         assert account.resent <= self.kills + self.pacs.outages, account
