@@ -55,11 +55,8 @@ lint: $(DEVELOP) ## ruff, and the rule who may import what
 types: $(DEVELOP) ## mypy, strict
 	$(BIN)/mypy
 
-bench: debian $(DEVELOP) ## every script in tests/benchmarks, one after the other
-	@set -e; for script in tests/benchmarks/bench_*.py; do \
-		echo "== $$script"; \
-		$(BIN)/python -m "tests.benchmarks.$$(basename "$$script" .py)"; \
-	done
+bench: debian $(DEVELOP) ## every benchmark, one after the other: build/bench/bench.md and bench.json
+	$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 fuzz: $(DEVELOP) ## every target of tests/fuzz, guided by coverage, TIME seconds each
 	@set -e; for target in walker association frames; do \
