@@ -19,6 +19,7 @@ from daemon.rest import resting_state
 
 log = logging.getLogger(__name__)
 
+POLL_S = 0.2
 _PAUSE_S = 60.0  # before a study whose assembly failed is looked at again
 
 Eligible = Callable[[Sequence[str]], str | None]
@@ -104,6 +105,8 @@ class Assembler:
         Reads the headers of a study's instances; see `Eligible`.
     bundle_digest, recipe_digest
         Identity of the bundle and the settings that a new analysis would use.
+    queued
+        Called when there is a new analysis to be worked.
     """
 
     def __init__(
@@ -114,14 +117,17 @@ class Assembler:
         eligible: Eligible,
         bundle_digest: str,
         recipe_digest: str,
+        queued: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._database = database
         self._clock = clock
         self._eligible = eligible
+        self._queued = queued
         self._bundle = bundle_digest
         self._recipe = recipe_digest
         self._not_before: dict[int, float] = {}  # monotonic, of studies that failed
+        self.pause_s = POLL_S  # after a sweep that found nothing: until the next study is ready
 
     def sweep(self) -> int:
         """Assemble what is ready; return how many studies were."""
@@ -135,6 +141,8 @@ class Assembler:
                 .order_by(schema.studies.c.last_instance_us)
                 .limit(1000)
             ).all()
+        left = [row.last_instance_us + quiet - now for row in rows]
+        self.pause_s = min([POLL_S, *(us / 1e6 for us in left if us > 0)])
         due = [
             row.id
             for row in rows
@@ -165,6 +173,7 @@ class Assembler:
             lambda connection: self._apply(connection, study_id, seen_us, members, wanted, why)
         )
         failpoints.reach("assemble.queued")
+        self._queued()
 
     def _members(self, study_id: int) -> tuple[list[Member], int]:
         table = schema.instances

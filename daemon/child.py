@@ -53,6 +53,7 @@ class Child:
         self._on_life = on_life
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
+        self._owes = False  # an answer that nobody has waited for
         self.description: dict[str, str] = {}
 
     @property
@@ -91,8 +92,22 @@ class Child:
         self.description = message["ready"]
         log.info("model loaded", extra={"action": "model_ready", **self.description})
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Send one request; return the answer.
+    def submit(self, request: dict[str, Any]) -> None:
+        """Send one request; one whose `answer` was never called for is given up with its process.
+
+        Raises
+        ------
+        UnavailableError, ChildLost
+            As `start`, or the process died.
+        """
+        if self._owes:
+            self.stop()
+        self.start()
+        self._owes = True
+        self._send(json.dumps(request).encode() + b"\n")
+
+    def answer(self) -> dict[str, Any]:
+        """Wait for the answer to what was submitted.
 
         Raises
         ------
@@ -101,8 +116,7 @@ class Child:
         ChildLost
             The process died or hung.
         """
-        self.start()
-        self._send(json.dumps(request).encode() + b"\n")
+        self._owes = False  # whatever comes now, no answer is left behind
         try:
             return self._wait_for_answer()
         except ChildFailed as error:

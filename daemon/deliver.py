@@ -15,6 +15,7 @@ from sqlalchemy import Connection, func, or_, select, update
 from daemon import failpoints, fallback, integrity, schema
 from daemon.asker import Asker
 from daemon.audit_notes import Notes
+from daemon.bell import Bell
 from daemon.clock import Clock
 from daemon.config import Destination
 from daemon.database import Database
@@ -71,7 +72,7 @@ class Deliverer:
     """Works the deliveries of one destination.
 
     With an `asker` the destination is asked to commit to what it has stored, and only then is a
-    delivery delivered.
+    delivery delivered. Whoever queues deliveries rings the `bell`.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class Deliverer:
         send: Send = _send,
         notes: Notes | None = None,
         asker: Asker | None = None,
+        bell: Bell | None = None,
     ) -> None:
+        self._bell = bell or Bell()
         self._notes = notes or Notes()
         self._peer = peer
         self._database = database
@@ -243,7 +246,7 @@ class Deliverer:
             if self._asker is not None:  # after the batch: one request for all of a version
                 worked += self._asker.ask_due(pulse)
             if not worked:
-                stopping.wait(poll_s)
+                self._bell.wait(poll_s)
 
 
 def batch(due: Sequence[Due], suspects: Collection[int]) -> list[Due]:

@@ -8,7 +8,7 @@ from daemon.certificates import TlsSetup
 from daemon.clock import Clock
 from daemon.database import Database
 from daemon.retention import Retention
-from daemon.worker import Folders
+from daemon.spool import Folders
 
 log = logging.getLogger(__name__)
 

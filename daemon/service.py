@@ -12,6 +12,7 @@ from daemon import audit, certificates, clock, failpoints, jobs, metrics, setup,
 from daemon.asker import Asker
 from daemon.assemble import Assembler
 from daemon.audit_notes import Notes
+from daemon.bell import Bell
 from daemon.callers import Callers
 from daemon.child import START_S, Child, ChildOptions
 from daemon.commitment import Reports, trust_stored
@@ -23,6 +24,7 @@ from daemon.eligibility import by_headers
 from daemon.errors import ConfigError, DaemonError, UnavailableError
 from daemon.http import HttpServer
 from daemon.nightly import Nightly
+from daemon.publish import Publisher
 from daemon.pulse import Pulse
 from daemon.receive import Reception
 from daemon.teller import Teller
@@ -34,7 +36,6 @@ from dicom_io.reception import Limits
 
 log = logging.getLogger(__name__)
 STALL_S = START_S + 30.0  # a thread that has not advanced for so long is stuck
-_POLL_S = 0.2
 
 
 class Service:
@@ -84,6 +85,8 @@ class Service:
         recipe = setup.recipe_digest(config)
         self._stopping = threading.Event()
         self._threads = Threads(self._stopping, STALL_S)
+        self._analyses = Bell()
+        self._deliveries = {item.name: Bell() for item in config.destinations}
         self._clock = now
         self._child = Child(
             child
@@ -92,19 +95,25 @@ class Service:
             ),
             self._on_life,
         )
+        reader = setup.make_reader(config, bundle, self.database)
+        objects = self._folders.objects
         self._worker = Worker(
             config,
             self.database,
             now,
             self._folders,
-            setup.make_reader(config, bundle, self.database),
-            recipe,
             self._child,
+            Publisher(config, self.database, now, objects, reader, recipe),
             holder,
+            self._analyses,
+            self._ring_deliveries,
         )
         readable = by_headers(self._folders.spool)
-        self._assembler = Assembler(config, self.database, now, readable, bundle.digest, recipe)
-        reports = Reports(self.database, self._folders.objects, now)
+        identity = bundle.digest, recipe
+        self._assembler = Assembler(
+            config, self.database, now, readable, *identity, queued=self._analyses.ring
+        )
+        reports = Reports(self.database, objects, now)
         self._deliverers = {
             item.name: self._deliverer(item, reports) for item in config.destinations
         }
@@ -169,7 +178,19 @@ class Service:
         asks = destination.storage_commitment
         asker = Asker(peer, self.database, reports, self._clock) if asks else None
         objects = self._folders.objects
-        return Deliverer(peer, self.database, objects, self._clock, notes=self._notes, asker=asker)
+        return Deliverer(
+            peer,
+            self.database,
+            objects,
+            self._clock,
+            notes=self._notes,
+            asker=asker,
+            bell=self._deliveries[destination.name],
+        )
+
+    def _ring_deliveries(self) -> None:
+        for bell in self._deliveries.values():
+            bell.ring()
 
     def _sources_tls(self) -> ssl.SSLContext | None:
         """Return what modalities are called back in: what they call in."""
@@ -198,6 +219,8 @@ class Service:
         deadline = time.monotonic() + drain_s
         self._acceptor.stop(drain_s)
         self._stopping.set()
+        self._analyses.ring()
+        self._ring_deliveries()
         if not self._worker.busy:
             self._child.kill()  # nobody waits for a model that is still loading
         self._threads.join(deadline)
@@ -220,7 +243,7 @@ class Service:
         while not self._stopping.is_set():
             pulse()
             if not self._assembler.sweep():
-                self._stopping.wait(_POLL_S)
+                self._stopping.wait(self._assembler.pause_s)
 
     def _work(self, pulse: Pulse) -> None:
         try:

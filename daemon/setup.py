@@ -11,8 +11,7 @@ from daemon.config import Config, is_loopback
 from daemon.database import Database
 from daemon.errors import ConfigError, UnavailableError
 from daemon.reading import Reader, reader
-from daemon.spool import Spool
-from daemon.worker import Folders
+from daemon.spool import Folders, Spool
 from model.bundle_file import SHIPPED, Bundle
 from model.errors import BundleError
 

@@ -12,6 +12,7 @@ import mmap
 import os
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from daemon import failpoints
@@ -163,3 +164,12 @@ class Incoming:
             os.close(self._fd)
             self._fd = -1
             self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What lies in the state folder beside the database."""
+
+    spool: Spool  # instances as they came
+    objects: Spool  # results as built
+    scratch: Path  # the analysing process's masks

@@ -3,35 +3,31 @@
 import errno
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
-from sqlalchemy import Connection
-
-from daemon import answer, failpoints, fallback, identity, integrity, jobs
-from daemon.analysis import Analysis, Frame
-from daemon.build import build_objects
+from daemon import answer, failpoints, fallback, integrity, jobs
+from daemon.analysis import Analysis
+from daemon.bell import Bell
 from daemon.child import Child
 from daemon.clock import Clock, seconds
 from daemon.config import Config
 from daemon.database import Database
 from daemon.errors import AttemptFailed, DamagedFile, LostLease, UnavailableError
-from daemon.jobs import Job, StoredObject
+from daemon.jobs import Job
 from daemon.logs import place_of
+from daemon.publish import Publisher
 from daemon.pulse import Pulse
-from daemon.reading import Reader
-from daemon.spool import Spool
+from daemon.spool import Folders
 from daemon.store import give_up_file
-from daemon.summary import summarise
 from dicom_io.errors import DicomIOError, ObjectError
-from dicom_io.findings import StudyFindings
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 _DISK = (
     errno.ENOSPC,
     errno.EDQUOT,
@@ -41,15 +37,6 @@ _DISK = (
 )  # the node's trouble, not the study's
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Where the worker reads and writes."""
-
-    spool: Spool  # instances as they came
-    objects: Spool  # results as built
-    scratch: Path  # the child's masks
-
-
 def _loaded(values: dict[str, Any], masks: Path) -> Analysis:
     try:
         return answer.load(values, masks)
@@ -57,17 +44,39 @@ def _loaded(values: dict[str, Any], masks: Path) -> Analysis:
         raise AttemptFailed(f"the analysing process gave a damaged answer ({error!r})") from error
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A job that the child works on."""
+
+    job: Job
+    paths: Sequence[Path]
+    masks: Path
+
+
+@dataclass(frozen=True)
+class _Answered:
+    """A job whose results are to be built."""
+
+    job: Job
+    paths: Sequence[Path]
+    analysis: Analysis
+
+
 class Worker:
-    """Works the queue of analyses, one at a time.
+    """Works the queue of analyses: one in the child, and the results of the one before here.
 
     Parameters
     ----------
-    recipe_digest
-        Part of the result UIDs' derivation.
     child
         The analysing process.
+    publisher
+        What is done with its answers.
     holder
         Who this worker is, for the leases of its jobs; see `jobs.release`.
+    bell
+        Rung by whoever queues analyses.
+    published
+        Called when there are new deliveries.
     """
 
     def __init__(
@@ -76,89 +85,130 @@ class Worker:
         database: Database,
         clock: Clock,
         folders: Folders,
-        reader: Reader,
-        recipe_digest: str,
         child: Child,
+        publisher: Publisher,
         holder: str = "",
+        bell: Bell | None = None,
+        published: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._database = database
         self._clock = clock
         self._folders = folders
-        self._reader = reader
-        self._recipe_digest = recipe_digest
         self._child = child
+        self._publisher = publisher
         self._holder = holder
+        self._bell = bell or Bell()
+        self._published = published
         self._longest_wait_us = max(seconds(config.study.version_interval_s), 4 * jobs.RETRY_US)
         self._stopping = threading.Event()  # of `run`; a job cut short then was not at fault
         self._renewed_us = 0
-        self._job: Job | None = None
+        self._held: set[int] = set()  # analyses at hand
+        self._analysed: Job | None = None  # the one that the child has
 
     def work_one(self) -> bool:
         """Claim and finish one job; return whether there was one."""
-        self._child.start()  # without a model nothing is claimed, and no attempt is counted
-        job = self._database.write(
-            lambda c: jobs.claim(c, self._clock(), self._longest_wait_us, self._holder)
-        )
+        job = self._claim()
         if job is None:
             return False
-        failpoints.reach("worker.claimed")
-        self._job = job
-        try:
-            self._finish(job, *self._analyse(job))
-            failpoints.reach("worker.finished")
-        except LostLease as error:
-            log.warning("answer dropped", extra={"action": "lost_lease", "reason": str(error)})
-        except (ObjectError, DamagedFile) as error:
-            self._fail(job, str(error), final=True)  # another attempt would find the same
-        except UnavailableError as error:
-            self._give_back(job, str(error))
-        except (AttemptFailed, DicomIOError) as error:
-            end = self._give_back if self._stopping.is_set() else self._fail
-            end(job, str(error))
-        except OSError as error:
-            end = self._give_back if error.errno in _DISK else self._fail
-            end(job, f"{error.strerror or type(error).__name__} while the results were built")
-        except Exception as error:
-            log.exception("unexpected", extra={"action": "attempt_failed"})
-            self._fail(job, f"{type(error).__name__}{place_of(error)}")
-        finally:
-            self._job = None
+        asked = self._ask(job)
+        answered = None if asked is None else self._answer(asked)
+        if answered is not None:
+            self._publish(answered)
         return True
 
     @property
     def busy(self) -> bool:
         """Whether a job is at hand."""
-        return self._job is not None
+        return bool(self._held)
 
     def alive(self) -> None:
-        """Renew the lease of the job at hand; called at every sign of life of the child."""
-        job, now = self._job, self._clock()
+        """Renew the lease of the job that is analysed; called at every sign of life of the child.
+
+        What is built meanwhile takes a small part of a lease.
+        """
+        job, now = self._analysed, self._clock()
         if job is not None and abs(now - self._renewed_us) > jobs.LEASE_US // 6:
             self._renewed_us = now
             self._database.write(lambda c: jobs.renew(c, job, now))
 
-    def _analyse(self, job: Job) -> tuple[StudyFindings, list[StoredObject]]:
+    def _claim(self) -> Job | None:
+        self._child.start()  # without a model nothing is claimed, and no attempt is counted
+        job = self._database.write(
+            lambda c: jobs.claim(c, self._clock(), self._longest_wait_us, self._holder)
+        )
+        if job is not None:
+            failpoints.reach("worker.claimed")
+            self._held.add(job.analysis_id)
+        return job
+
+    def _ask(self, job: Job) -> "_Asked | None":
+        """Give a job to the child; None where it came to its end already."""
+        return self._judged(job, partial(self._submit, job))
+
+    def _submit(self, job: Job) -> "_Asked":
+        self._analysed = job
         paths = self._inputs(job)
         masks = self._folders.scratch / f"{job.analysis_id}-{job.fence}.npz"
-        try:
-            values = self._child.ask(
-                {
-                    "inputs": [(uid, str(path)) for uid, path in zip(job.uids, paths, strict=True)],
-                    "masks": str(masks),
-                    "cine_frames": self._config.study.cine_frames,
-                    "tracking_root": f"{self._reader.node_id}/{job.study_uid}",
-                    "pictures": fallback.wanted(self._config),
-                }
-            )
-            analysis = _loaded(values, masks)
-        finally:
-            masks.unlink(missing_ok=True)
-        failpoints.reach("worker.analysed")
-        findings = self._reader.findings(
-            job.study_uid, job.version, analysis, job.predecessors, job.replaces
+        self._child.submit(
+            {
+                "inputs": [(uid, str(path)) for uid, path in zip(job.uids, paths, strict=True)],
+                "masks": str(masks),
+                "cine_frames": self._config.study.cine_frames,
+                "tracking_root": f"{self._publisher.node_id}/{job.study_uid}",
+                "pictures": fallback.wanted(self._config),
+            }
         )
-        return findings, self._build(job, findings, paths, analysis.frames)
+        return _Asked(job, paths, masks)
+
+    def _answer(self, asked: "_Asked") -> "_Answered | None":
+        """Wait for the child; None where the job came to its end."""
+        return self._judged(asked.job, partial(self._wait, asked))
+
+    def _wait(self, asked: "_Asked") -> "_Answered":
+        try:
+            analysis = _loaded(self._child.answer(), asked.masks)
+        finally:
+            self._analysed = None
+            asked.masks.unlink(missing_ok=True)
+        failpoints.reach("worker.analysed")
+        return _Answered(asked.job, asked.paths, analysis)
+
+    def _publish(self, answered: "_Answered") -> None:
+        self._judged(answered.job, partial(self._record, answered))
+
+    def _record(self, answered: "_Answered") -> None:
+        self._publisher.publish(answered.job, answered.analysis, answered.paths)
+        failpoints.reach("worker.finished")
+        self._held.discard(answered.job.analysis_id)
+        self._published()
+
+    def _judged(self, job: Job, work: Callable[[], Result]) -> Result | None:
+        """Do a part of a job; what goes wrong is its end, and None."""
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job has to end
+            self._held.discard(job.analysis_id)
+            self._judge(job, error)
+            return None
+
+    def _judge(self, job: Job, error: Exception) -> None:
+        """End a job by whose fault it is that it failed; called where it is handled."""
+        if isinstance(error, LostLease):
+            log.warning("answer dropped", extra={"action": "lost_lease", "reason": str(error)})
+        elif isinstance(error, (ObjectError, DamagedFile)):
+            self._fail(job, str(error), final=True)  # another attempt would find the same
+        elif isinstance(error, UnavailableError):
+            self._give_back(job, str(error))
+        elif isinstance(error, (AttemptFailed, DicomIOError)):
+            end = self._give_back if self._stopping.is_set() else self._fail
+            end(job, str(error))
+        elif isinstance(error, OSError):
+            end = self._give_back if error.errno in _DISK else self._fail
+            end(job, f"{error.strerror or type(error).__name__} while the results were built")
+        else:
+            log.exception("unexpected", extra={"action": "attempt_failed"})
+            self._fail(job, f"{type(error).__name__}{place_of(error)}")
 
     def _inputs(self, job: Job) -> list[Path]:
         """Return the files of a job's images, in order of arrival; each is whole."""
@@ -174,72 +224,6 @@ class Worker:
                     "again, then axnode retry"
                 )
         return paths
-
-    def _build(
-        self,
-        job: Job,
-        findings: StudyFindings,
-        paths: Sequence[Path],
-        frames: Sequence[Frame],
-    ) -> list[StoredObject]:
-        root = (
-            self._database.database_id,
-            job.study_uid,
-            job.version,
-            job.input_hash,
-            self._reader.bundle.digest,
-            self._recipe_digest,
-        )
-        built = build_objects(
-            findings,
-            paths,
-            frames,
-            self._config.results,
-            # the attempt is part of it: bytes that were lost are never rebuilt under one UID
-            lambda role, ordinal: identity.uid(*root, job.fence, role, ordinal),
-            datetime.fromtimestamp(self._clock() / 1e6, tz=UTC).astimezone(),
-        )
-        return [
-            StoredObject(
-                role=item.role,
-                ordinal=item.ordinal,
-                sop_class_uid=item.sop_class_uid,
-                sop_instance_uid=item.sop_instance_uid,
-                series_instance_uid=item.series_instance_uid,
-                file_hash=self._folders.objects.put(item.data),
-                size=len(item.data),
-            )
-            for item in built
-        ]
-
-    def _finish(self, job: Job, findings: StudyFindings, built: list[StoredObject]) -> None:
-        failpoints.reach("worker.built")
-        self._database.write(lambda c: self._record(c, job, findings, built))
-        log.info(
-            "study analysed",
-            extra={"action": "analysed", "analysis": job.analysis_id, "nodes": len(findings.nodes)},
-        )
-
-    def _record(
-        self,
-        connection: Connection,
-        job: Job,
-        findings: StudyFindings,
-        built: Sequence[StoredObject],
-    ) -> None:
-        # in the writer, as the nightly sweep: a clock that was set makes a fresh file look old
-        if not all(self._folders.objects.path(item.file_hash).exists() for item in built):
-            raise UnavailableError("a result's file was removed before its row was written")
-        reason = findings.not_evaluable
-        jobs.finish(
-            connection,
-            job,
-            built,
-            lambda role: fallback.destinations_for(role, self._config),
-            summarise(findings),
-            (reason.value, reason.words) if reason else None,
-            self._clock(),
-        )
 
     def _fail(self, job: Job, reason: str, *, final: bool = False) -> None:
         log.error(
@@ -262,11 +246,25 @@ class Worker:
             log.warning("job already taken over", extra={"action": "lost_lease"})
 
     def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 0.2) -> None:
-        """Work until `stopping` is set."""
+        """Work until `stopping` is set, and finish what is at hand.
+
+        The child is given the next job before the results of the last one are built, so that it
+        never waits for them.
+        """
         self._stopping = stopping
-        while not stopping.is_set():
+        self._held.clear()
+        answered: _Answered | None = None
+        while True:
             pulse()
-            self._child.start()
+            try:
+                job = None if stopping.is_set() else self._claim()
+                asked = None if job is None else self._ask(job)
+            finally:
+                if answered is not None:
+                    self._publish(answered)
             pulse()
-            if not self.work_one():
-                stopping.wait(poll_s)
+            answered = None if asked is None else self._answer(asked)
+            if job is None and stopping.is_set():
+                return
+            if job is None:
+                self._bell.wait(poll_s)

@@ -15,13 +15,16 @@ from sqlalchemy import Table, select
 
 from daemon import identity, jobs, schema
 from daemon.assemble import Assembler
-from daemon.clock import seconds
+from daemon.clock import Clock, seconds
 from daemon.config import Config, parse
 from daemon.database import Database
 from daemon.integrity import instance_digest
 from daemon.jobs import Job, StoredObject
-from daemon.spool import Spool
+from daemon.publish import Publisher
+from daemon.reading import Reader
+from daemon.spool import Folders, Spool
 from daemon.store import Known, Received, add_instance
+from daemon.worker import Worker
 from dicom_io import syntaxes
 from model.architecture import Architecture
 from model.bundle_file import Bundle, Card, OperatingPoint
@@ -43,6 +46,19 @@ def config(state_dir: Path, **tables: Any) -> Config:
     """Return a configuration whose state lies in `state_dir`; keywords are its tables."""
     node = {"state_dir": str(state_dir), "port": 0, "disk_floor_gb": 0, **tables.pop("node", {})}
     return parse({"node": node, "http": {"port": 0}, **tables})
+
+
+def worker(
+    config: Config,
+    database: Database,
+    clock: Clock,
+    folders: Folders,
+    reader: Reader,
+    child: Any,
+) -> Worker:
+    """Return a worker of one recipe; `child` is an analysing process, or plays one."""
+    publisher = Publisher(config, database, clock, folders.objects, reader, "recipe")
+    return Worker(config, database, clock, folders, child, publisher)
 
 
 @contextmanager
@@ -89,7 +105,11 @@ class Rows:
         return self.database.write(lambda c: add_instance(c, received, self.clock()))
 
     def assembler(
-        self, bundle: str = "bundle", eligible: Any = lambda hashes: "it is", **tables: Any
+        self,
+        bundle: str = "bundle",
+        eligible: Any = lambda hashes: "it is",
+        queued: Callable[[], None] = lambda: None,
+        **tables: Any,
     ) -> Assembler:
         """Return an assembler for these rows."""
         settings = {
@@ -103,6 +123,7 @@ class Rows:
             eligible,
             bundle,
             "recipe",
+            queued,
         )
 
     def assemble(self) -> None:

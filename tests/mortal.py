@@ -28,8 +28,8 @@ from daemon.deliver import Deliverer, remote
 from daemon.reading import reader
 from daemon.receive import Reception
 from daemon.retry import RetryPolicy
-from daemon.spool import Incoming, Spool
-from daemon.worker import Folders, Worker
+from daemon.spool import Folders, Incoming, Spool
+from daemon.worker import Worker
 from dicom_io import part10
 from dicom_io.errors import PeerError
 from dicom_io.findings import Calibration, Exclusion, ImageRead, Reason
@@ -244,8 +244,13 @@ class ScriptedChild:
     def start(self) -> None:
         """Be there always."""
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer, or fail as the test says."""
+    def submit(self, request: dict[str, Any]) -> None:
+        """Take a request."""
+        self._request = request
+
+    def answer(self) -> dict[str, Any]:
+        """Answer it, or fail as the test says."""
+        request = self._request
         self.meanwhile()
         self.fate.step()
         if self.kind == "failed":
@@ -305,15 +310,7 @@ class Node:
             ae_title="AXNODE",
             node_id=self.database.node_id,
         )
-        return Worker(
-            self.config,
-            self.database,
-            self.clock,
-            folders,
-            read,
-            "recipe",
-            child,  # type: ignore[arg-type]
-        )
+        return builders.worker(self.config, self.database, self.clock, folders, read, child)
 
     def work(self, kind: str = "well") -> bool:
         """Work one job; "taken": another worker takes it over and finishes it meanwhile."""

@@ -17,8 +17,7 @@ from daemon import schema
 from daemon.child import Child, ChildOptions
 from daemon.database import Database
 from daemon.reading import reader
-from daemon.spool import Spool
-from daemon.worker import Folders, Worker
+from daemon.spool import Folders, Spool
 from dicom_io import scu
 from dicom_io.scu import Remote
 from tests import builders, builders_frames
@@ -119,7 +118,7 @@ def analysed(node: ReceptionNode, rows: Rows, memory: int) -> int:
         node_id=rows.database.node_id,
     )
     rows.assembler(study={"quiet_period_s": 0}).sweep()
-    worker = Worker(config, rows.database, rows.clock, folders, words, "recipe", child)
+    worker = builders.worker(config, rows.database, rows.clock, folders, words, child)
     most = [0]
     try:
         child.start()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon import identity, schema
-from daemon.assemble import Decision, Latest, Member, decide, ready
+from daemon.assemble import POLL_S, Decision, Latest, Member, decide, ready
 from daemon.clock import seconds
 from daemon.lifecycle import StudyState
 from daemon.spool import Spool
@@ -58,6 +58,27 @@ def test_decide_analyses_what_is_new() -> None:
 
 def test_decide_knows_what_was_analysed() -> None:
     assert decide([MEMBER], LATEST, LATEST, eligible=True) is Decision.SAME_INPUT
+
+
+def test_the_next_sweep_is_when_the_next_study_is_ready(rows: Rows) -> None:
+    assembler = rows.assembler()
+    rows.receive("1.2.3.1")
+    assembler.sweep()
+    assert assembler.pause_s == POLL_S
+    rows.clock.advance(QUIET_S - POLL_S / 4)
+    assembler.sweep()
+    assert assembler.pause_s == pytest.approx(POLL_S / 4)
+    rows.clock.advance(-3600)  # a clock that was set: later than a poll is never
+    assembler.sweep()
+    assert assembler.pause_s == POLL_S
+
+
+def test_whoever_works_the_queue_is_told(rows: Rows) -> None:
+    told: list[str] = []
+    rows.receive("1.2.3.1")
+    rows.clock.advance(QUIET_S)
+    rows.assembler(queued=lambda: told.append(rows.study().state)).sweep()
+    assert told == ["queued"]
 
 
 def test_decide_leaves_alone_what_is_not_for_us() -> None:

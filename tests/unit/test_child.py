@@ -47,6 +47,12 @@ def start(tmp_path: Path) -> Iterator[Start]:
         one.stop()
 
 
+def ask(child: Child, request: dict[str, Any]) -> dict[str, Any]:
+    """Submit a request and wait for its answer."""
+    child.submit(request)
+    return child.answer()
+
+
 def gone(pid: int) -> bool:
     """Whether a process has ended and left no zombie."""
     return not Path(f"/proc/{pid}").exists()
@@ -55,29 +61,29 @@ def gone(pid: int) -> bool:
 def test_questions_are_answered_by_one_process(start: Start) -> None:
     child = start(READY + ECHO)
     assert child.pid is None
-    assert child.ask({"n": 1}) == {"n": 1}
+    assert ask(child, {"n": 1}) == {"n": 1}
     pid = child.pid
-    assert child.ask({"n": 2}) == {"n": 2}
+    assert ask(child, {"n": 2}) == {"n": 2}
     assert child.pid == pid
     assert child.description["device"] == "cpu"
 
 
 def test_it_gets_its_options(start: Start, tmp_path: Path) -> None:
     child = start(READY + "for line in sys.stdin: say(answer=options)\n")
-    answer = child.ask({})
+    answer = ask(child, {})
     assert answer["bundle"] == str(tmp_path)
     assert (answer["device"], answer["memory_bytes"]) == ("cpu", 2**30)
 
 
 def test_a_long_answer_comes_whole(start: Start) -> None:
     child = start(READY + 'for line in sys.stdin: say(answer={"text": "x" * 300_000})\n')
-    assert len(child.ask({})["text"]) == 300_000
+    assert len(ask(child, {})["text"]) == 300_000
 
 
 def test_every_sign_of_life_is_passed_on(start: Start) -> None:
     signs: list[None] = []
     script = READY + "for line in sys.stdin:\n say(alive=True)\n say(alive=True)\n say(answer={})\n"
-    start(script, lambda: signs.append(None)).ask({})
+    ask(start(script, lambda: signs.append(None)), {})
     assert len(signs) == 2
 
 
@@ -88,7 +94,7 @@ def test_signs_of_life_keep_a_slow_one_alive(start: Start) -> None:
         + " for _ in range(6):\n  time.sleep(0.5)\n  say(alive=True)\n"
         + " say(answer={})\n"
     )
-    assert start(script, silence_s=2.5).ask({}) == {}
+    assert ask(start(script, silence_s=2.5), {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -97,13 +103,13 @@ def test_signs_of_life_keep_a_slow_one_alive(start: Start) -> None:
 def test_one_that_dies_is_lost_and_replaced(start: Start, death: str) -> None:
     script = READY + f"for line in sys.stdin:\n if 'die' in line: {death}\n say(answer={{}})\n"
     child = start(script)
-    child.ask({})
+    ask(child, {})
     first = child.pid
     with pytest.raises(ChildLost, match="died"):
-        child.ask({"die": True})
+        ask(child, {"die": True})
     assert first is not None
     assert gone(first)
-    assert child.ask({}) == {}
+    assert ask(child, {}) == {}
     assert child.pid != first
 
 
@@ -115,7 +121,7 @@ def test_one_that_died_between_two_questions_is_replaced(start: Start) -> None:
     answers = []
     for _ in range(2):  # the death may be seen at the first question only
         try:
-            answers.append(child.ask({}))
+            answers.append(ask(child, {}))
         except ChildLost:
             continue
     assert {} in answers
@@ -126,7 +132,7 @@ def test_one_that_hangs_is_killed(start: Start) -> None:
     child.start()
     pid = child.pid
     with pytest.raises(ChildLost, match="no sign of life"):
-        child.ask({})
+        ask(child, {})
     assert pid is not None
     assert gone(pid)
 
@@ -137,7 +143,7 @@ def test_one_that_ignores_sigterm_is_killed_too(start: Start) -> None:
     child.start()
     pid = child.pid
     with pytest.raises(ChildLost):
-        child.ask({})
+        ask(child, {})
     assert pid is not None
     assert gone(pid)
 
@@ -156,24 +162,24 @@ def test_garbage_is_no_answer(start: Start, garbage: str) -> None:
     script = READY + f"for line in sys.stdin: print({garbage!r}, flush=True)\n"
     child = start(script, silence_s=5)
     with pytest.raises(ChildLost):
-        child.ask({})
+        ask(child, {})
     assert child.pid is None
 
 
 def test_bytes_that_are_no_text_are_no_answer(start: Start) -> None:
     script = READY + "for line in sys.stdin: os.write(1, bytes(range(256)) + b'\\n')\n"
     with pytest.raises(ChildLost):
-        start(script, silence_s=5).ask({})
+        ask(start(script, silence_s=5), {})
 
 
 def test_an_error_fails_the_attempt_and_keeps_the_process(start: Start) -> None:
     script = READY + 'for line in sys.stdin: say(error="out of memory", fatal=False)\n'
     child = start(script)
     with pytest.raises(AttemptFailed, match="out of memory"):
-        child.ask({})
+        ask(child, {})
     pid = child.pid
     with pytest.raises(AttemptFailed, match="out of memory"):
-        child.ask({})
+        ask(child, {})
     assert child.pid == pid is not None
 
 
@@ -181,14 +187,14 @@ def test_a_fatal_error_ends_the_process(start: Start) -> None:
     script = READY + 'for line in sys.stdin: say(error="device lost", fatal=True)\n'
     child = start(script)
     with pytest.raises(AttemptFailed, match="device lost"):
-        child.ask({})
+        ask(child, {})
     assert child.pid is None
 
 
 def test_a_bundle_that_cannot_be_loaded_is_told(start: Start) -> None:
     child = start('say(error="no model bundle at /x", fatal=True)\nsys.exit(1)\n')
     with pytest.raises(UnavailableError, match="model: no model bundle at /x"):
-        child.ask({})
+        ask(child, {})
     assert child.pid is None
 
 
@@ -208,9 +214,9 @@ def test_an_interrupted_question_answers_no_other(start: Start, interruption: Ex
 
     child = start(script, on_life)
     with pytest.raises(type(interruption)):
-        child.ask({"study": "A"})
+        ask(child, {"study": "A"})
     time.sleep(0.5)
-    assert child.ask({"study": "B"}) == {"study": "B"}
+    assert ask(child, {"study": "B"}) == {"study": "B"}
 
 
 def test_stopping_ends_it_and_a_later_question_starts_another(start: Start) -> None:
@@ -221,7 +227,7 @@ def test_stopping_ends_it_and_a_later_question_starts_another(start: Start) -> N
     child.stop()
     assert pid is not None
     assert gone(pid)
-    assert child.ask({"n": 1}) == {"n": 1}
+    assert ask(child, {"n": 1}) == {"n": 1}
 
 
 def test_the_real_process_names_a_missing_bundle(tmp_path: Path) -> None:
@@ -233,12 +239,19 @@ def test_the_real_process_names_a_missing_bundle(tmp_path: Path) -> None:
 
 def test_losing_it_is_logged_with_an_action(start: Start, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR), pytest.raises(ChildLost):
-        start(READY + "sys.stdin.readline()\n").ask({})
+        ask(start(READY + "sys.stdin.readline()\n"), {})
     assert [getattr(record, "action", "") for record in caplog.records] == ["child_lost"]
 
 
 def test_a_request_is_one_line(start: Start) -> None:
     """Newlines in values are escaped by JSON, so that they cannot split a request."""
     child = start(READY + "for line in sys.stdin: say(answer={'line': line})\n")
-    answer = child.ask({"text": "a\nb"})
+    answer = ask(child, {"text": "a\nb"})
     assert json.loads(answer["line"]) == {"text": "a\nb"}
+
+
+def test_an_answer_that_nobody_took_is_not_the_next_one_s(start: Start) -> None:
+    """Whoever submits again has given the earlier request up."""
+    child = start(READY + ECHO)
+    child.submit({"study": "A"})
+    assert ask(child, {"study": "B"}) == {"study": "B"}

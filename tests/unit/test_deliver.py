@@ -10,6 +10,7 @@ import pytest
 from daemon import schema, unpark
 from daemon.audit_messages import Event, Transfer
 from daemon.audit_notes import Notes
+from daemon.bell import Bell
 from daemon.clock import seconds
 from daemon.config import Destination
 from daemon.deliver import Deliverer, Due, batch, park_unknown, remote
@@ -42,13 +43,24 @@ class Outbox:
         self.noted: list[Event] = []  # for the audit trail
 
     def deliverer(
-        self, send: FakeSend, name: str = "pacs", policy: RetryPolicy | None = None
+        self,
+        send: FakeSend,
+        name: str = "pacs",
+        policy: RetryPolicy | None = None,
+        bell: Bell | None = None,
     ) -> Deliverer:
         """Return the thread's work for one destination, not started."""
         peer = remote(PACS.model_copy(update={"name": name}), "AXNODE")
         notes = Notes(self.noted.append)
         return Deliverer(
-            peer, self.rows.database, self.objects, self.rows.clock, policy, send, notes
+            peer,
+            self.rows.database,
+            self.objects,
+            self.rows.clock,
+            policy,
+            send,
+            notes,
+            bell=bell,
         )
 
 
@@ -309,6 +321,24 @@ def test_a_destination_that_was_taken_out_parks_what_waits_for_it(outbox: Outbox
     assert found["old"] == ("parked", "destination old is no longer configured")
     assert found["pacs"][0] == "pending"
     assert outbox.rows.study().state == "parked"
+
+
+def test_the_thread_is_woken_by_its_bell(outbox: Outbox) -> None:
+    """The poll is an hour here: what is sent sooner was rung for."""
+    bell, stopping, sent = Bell(), threading.Event(), threading.Event()
+    send = FakeSend(before=lambda path: sent.set())
+    deliverer = outbox.deliverer(send, bell=bell)
+    thread = threading.Thread(target=deliverer.run, args=(stopping, Pulse(), 3600.0))
+    thread.start()
+    try:
+        outbox.rows.delivering(outbox.objects, count=1)
+        bell.ring()
+        assert sent.wait(60)
+    finally:
+        stopping.set()
+        bell.ring()
+        thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_the_thread_delivers_and_stops(outbox: Outbox) -> None:

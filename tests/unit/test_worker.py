@@ -14,13 +14,15 @@ import pytest
 
 from daemon import answer, schema, unpark
 from daemon.analysis import Analysis, Frame
+from daemon.bell import Bell
 from daemon.child import ChildFailed, ChildLost
 from daemon.errors import UnavailableError
 from daemon.jobs import LEASE_US
+from daemon.publish import Publisher
 from daemon.pulse import Pulse
 from daemon.reading import Reader, reader
-from daemon.spool import Spool
-from daemon.worker import Folders, Worker
+from daemon.spool import Folders, Spool
+from daemon.worker import Worker
 from dicom_io.errors import ObjectError
 from dicom_io.findings import Calibration, Exclusion, ImageRead, Reason, StudyFindings
 from tests import builders
@@ -50,10 +52,13 @@ class FakeChild:
         if self.problem is not None:
             raise self.problem
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Answer."""
+    def submit(self, request: dict[str, Any]) -> None:
+        """Take a request."""
         self.asked.append(request)
-        values = answer.save(self.analysis, Path(request["masks"]))
+
+    def answer(self) -> dict[str, Any]:
+        """Answer it."""
+        values = answer.save(self.analysis, Path(self.asked[-1]["masks"]))
         self.meanwhile()
         return values
 
@@ -77,6 +82,20 @@ class FailingSpool(Spool):
     def put(self, data: bytes) -> str:
         """Fail."""
         raise self.error
+
+
+class WatchedSpool(Spool):
+    """A folder of results; `after` is called with the name of each file that it has put."""
+
+    def __init__(self, folder: Path, after: Callable[[str], object]) -> None:
+        super().__init__(folder)
+        self._after = after
+
+    def put(self, data: bytes) -> str:
+        """Put, and tell."""
+        name = super().put(data)
+        self._after(name)
+        return name
 
 
 class Site:
@@ -106,14 +125,13 @@ class Site:
     @property
     def worker(self) -> Worker:
         """A worker as the site is now."""
-        return Worker(
+        return builders.worker(
             self.config,
             self.rows.database,
             self.rows.clock,
             self.folders,
             self.reader,
-            "recipe",
-            self.child,  # type: ignore[arg-type]
+            self.child,
         )
 
     @property
@@ -421,19 +439,77 @@ def test_the_thread_works_until_it_is_stopped(site: Site) -> None:
     assert site.rows.states(schema.analyses) == ["done", "done"]
 
 
-def test_results_that_the_sweep_took_for_old_are_never_recorded(site: Site) -> None:
+def test_results_that_the_sweep_took_for_old_are_never_recorded(site: Site, tmp_path: Path) -> None:
     """A clock set ahead between their files and their rows; the job is done again."""
-    worker, finish = site.worker, site.worker._finish
-
-    def late(job: Any, findings: Any, built: Any) -> None:
-        for item in built:
-            site.folders.objects.remove(item.file_hash)
-        finish(job, findings, built)
-
-    worker._finish = late  # type: ignore[method-assign]
-    worker.work_one()
+    kept = site.folders.objects
+    swept = WatchedSpool(tmp_path / "objects", after=kept.remove)
+    site.folders = replace(site.folders, objects=swept)
+    site.worker.work_one()
     assert (site.analysis.state, site.rows.all(schema.objects)) == ("queued", [])
     assert "was removed before its row" in site.rows.study().reason
+    site.folders = replace(site.folders, objects=kept)
     site.rows.clock.advance(60)
     site.worker.work_one()
     assert site.analysis.state == "done"
+
+
+def test_the_child_has_the_next_study_before_the_last_one_is_built(
+    site: Site, tmp_path: Path
+) -> None:
+    """It would wait for SEG and report otherwise, study after study."""
+    site.queue("1.2.4")
+    asked: list[int] = []
+    stopping = threading.Event()
+
+    def built(name: str) -> None:
+        asked.append(len(site.child.asked))
+        if len(asked) == 2:  # both objects of the first study
+            site.child.analysis = Analysis((), (), (Exclusion("1.2.4.1", None, Reason.NO_B_MODE),))
+            stopping.set()
+
+    site.folders = replace(site.folders, objects=WatchedSpool(tmp_path / "objects", built))
+    site.worker.run(stopping, Pulse())
+    assert asked == [2, 2, 2]  # and the report of the second, which the stop lets finish
+    assert site.rows.states(schema.analyses) == ["done", "done"]
+
+
+def test_a_model_that_is_gone_takes_no_finished_study_with_it(site: Site) -> None:
+    def gone() -> None:
+        site.child.problem = UnavailableError("model: no CUDA device")
+
+    site.child.meanwhile = gone
+    with pytest.raises(UnavailableError, match="no CUDA device"):
+        site.worker.run(threading.Event(), Pulse())
+    assert (site.analysis.state, site.rows.study().state) == ("done", "delivering")
+
+
+def test_a_worker_is_woken_by_its_bell_and_wakes_who_delivers(site: Site) -> None:
+    """The poll is an hour here: who comes sooner was rung for."""
+    site.rows.finish(site.rows.claimed())
+    bell, published, stopping = Bell(), threading.Event(), threading.Event()
+    publisher = Publisher(
+        site.config, site.rows.database, site.rows.clock, site.folders.objects, site.reader, "r"
+    )
+    worker = Worker(
+        site.config,
+        site.rows.database,
+        site.rows.clock,
+        site.folders,
+        site.child,  # type: ignore[arg-type]
+        publisher,
+        bell=bell,
+        published=published.set,
+    )
+    thread = threading.Thread(target=worker.run, args=(stopping, Pulse(), 3600.0))
+    thread.start()
+    try:
+        site.child.analysis = Analysis((), (), (Exclusion("1.2.4.1", None, Reason.NO_B_MODE),))
+        site.queue("1.2.4")
+        bell.ring()
+        assert published.wait(60)
+    finally:
+        stopping.set()
+        bell.ring()
+        thread.join(60)
+    assert not thread.is_alive()
+    assert site.rows.study("1.2.4").state == "delivering"
