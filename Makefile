@@ -55,7 +55,8 @@ lint: $(DEVELOP) ## ruff, and the rule who may import what
 types: $(DEVELOP) ## mypy, strict
 	$(BIN)/mypy
 
-bench: debian $(DEVELOP) ## every benchmark, one after the other: build/bench/bench.md and bench.json
+bench: $(DEVELOP) ## every benchmark, one after the other: build/bench/bench.md and bench.json
+	@PYTHON='$(PYTHON)' bash tests/debian-packages.sh bench
 	$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 fuzz: $(DEVELOP) ## every target of tests/fuzz, guided by coverage, TIME seconds each

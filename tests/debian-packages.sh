@@ -3,13 +3,14 @@
 #
 #   debian-packages.sh venv    what a virtual environment needs
 #   debian-packages.sh test    that, and the peers and validators that the tests talk to
+#   debian-packages.sh bench   that, and what the benchmarks compare with
 #
 # As root on Debian the missing ones are installed; services among them are neither started nor
 # enabled. Otherwise the line to run is printed. Ends with 1 only where a virtual environment
 # cannot be made: a test whose peer is missing is skipped with a reason, and does not fail.
 set -euo pipefail
 
-scope="${1:?say venv or test}"
+scope="${1:?say venv, test or bench}"
 python="${PYTHON:-python3}"
 PATH="$PATH:/usr/sbin:/sbin" # Orthanc lives there, and a user's PATH leaves it out
 
@@ -18,7 +19,7 @@ command_from() { command -v "$1" >/dev/null || missing+=("$2"); }
 has_venv() { "$python" -c 'import ensurepip, venv' 2>/dev/null; }
 
 has_venv || missing+=("python3-venv")
-if [ "$scope" = test ]; then
+if [ "$scope" != venv ]; then
     command_from storescu dcmtk
     command_from openssl openssl
     command_from dciodvfy dicom3tools
@@ -31,6 +32,10 @@ if [ "$scope" = test ]; then
     command_from npm npm
     command_from systemd-analyze systemd
     command_from strace strace
+fi
+if [ "$scope" = bench ]; then
+    compgen -G '/usr/share/orthanc/plugins/libOrthancPython.so*' >/dev/null ||
+        missing+=("orthanc-python")
 fi
 [ "${#missing[@]}" -gt 0 ] || exit 0
 

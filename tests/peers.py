@@ -22,6 +22,7 @@ import pytest
 
 START_S = 30.0
 _DICOMWEB = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+_PYTHON = Path("/usr/share/orthanc/plugins/libOrthancPython.so")
 _FORWARD_BACK = """
 function OnStoredInstance(instanceId, tags, metadata, origin)
   SendToModality(instanceId, '{name}')
@@ -150,6 +151,7 @@ class Orthanc:
     modalities: Mapping[str, tuple[str, str, int]] = field(default_factory=dict)
     forward_to: str | None = None  # modality name: every stored instance is sent on to it
     dicomweb: bool = False  # load the DICOMweb plugin
+    script: Path | None = None  # load the Python plugin with this script
     config: Mapping[str, Any] = field(default_factory=dict)  # Orthanc settings that override ours
     dicom_port: int = field(default_factory=free_port)
     http_port: int = field(default_factory=free_port)
@@ -226,6 +228,9 @@ class Orthanc:
             "StableAge": 1,
             "Plugins": [str(_DICOMWEB)] if self.dicomweb else [],
         }
+        if self.script is not None:
+            settings["Plugins"].append(str(_PYTHON))
+            settings["PythonScript"] = str(self.script)
         if self.forward_to is not None:
             script = self.folder / "forward.lua"
             script.write_text(_FORWARD_BACK.format(name=self.forward_to))

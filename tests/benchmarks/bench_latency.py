@@ -1,64 +1,35 @@
-"""From the last C-STORE response to the report's arrival in the PACS, beside the bare forward pass.
+"""From the last C-STORE response to SEG and report in the PACS, less the quiet period.
 
-One run prints both, because this figure means little on a machine whose speed is unknown: the
-forward time of the model on the study's frames, the time from the last C-STORE response to the
-report's arrival in the PACS less the quiet period, and their ratio.
-
-    python -m tests.benchmarks.bench_latency [--repeats N] [--out FILE]
+Beside it, in the same rounds: the bare forward pass of the study's frames, Orthanc with its Python
+plugin around the same warm model, and one process a study. ``python -m
+tests.benchmarks.bench_latency`` prints the table.
 """
 
-import argparse
-import json
+import contextlib
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import pydicom
-from pydicom.uid import generate_uid
-
-import sample_dicoms
-from daemon.receiver import ReceivingPacs
-from dicom_io.acceptor import StoreRequest
+from dicom_io import scu
 from dicom_io.frames import Image
 from dicom_io.regions import b_mode_boxes, regions
+from dicom_io.scu import Remote
 from model.bundle_file import SHIPPED, Bundle
 from model.preprocess import Prepared, prepare
 from model.runtime import Predictor
+from tests.benchmarks.table import Figure, at_most, finish
+from tests.benchmarks.timing_pacs import RESULTS_OF_STILLS, STILLS, TimingPacs, study_of_stills
 from tests.node import Node, destination
+from tests.peers import Orthanc
 
-QUIET_S = 1.0
-STUDY = ("5-both-sides-1.dcm", "5-both-sides-2.dcm", "5-both-sides-3.dcm", "1-benign-stills-1.dcm")
-COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
-
-
-class TimingPacs(ReceivingPacs):
-    """A PACS that notes when a report arrives."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.report_at: list[float] = []
-
-    def keep(self, request: StoreRequest, data: bytes) -> None:
-        """File an instance; note the time of a report."""
-        super().keep(request, data)
-        if request.sop_class_uid == COMPREHENSIVE_SR:
-            self.report_at.append(time.monotonic())
-
-
-def fresh_study(folder: Path) -> list[Path]:
-    """Write four sample stills as one new study."""
-    folder.mkdir()
-    study, series, paths = generate_uid(), generate_uid(), []
-    for name in STUDY:
-        ds = pydicom.dcmread(Path(sample_dicoms.__file__).parent / name)
-        ds.StudyInstanceUID, ds.SeriesInstanceUID = study, series
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-        ds.PatientID = "BENCH"
-        paths.append(folder / name)
-        ds.save_as(paths[-1], enforce_file_format=True)
-    return paths
+QUIET_S = 1  # Orthanc's StableAge is in whole seconds
+_FACTOR, _MORE_S = 1.25, 0.2  # the goal: so many times the forward pass, and so much beside it
+Push = Callable[[list[Path]], object]
 
 
 def prepared(paths: list[Path], bundle: Bundle) -> list[Prepared]:
@@ -72,75 +43,87 @@ def prepared(paths: list[Path], bundle: Bundle) -> list[Prepared]:
     return inputs
 
 
-def forward_s(predictor: Predictor, inputs: list[Prepared], repeats: int) -> list[float]:
-    """Time the bare prediction of the study's frames."""
-    predictor.predict(inputs)  # warm
-    times = []
-    for _ in range(repeats):
-        start = time.monotonic()
-        predictor.predict(inputs)
-        times.append(time.monotonic() - start)
-    return times
-
-
-def latency_s(node: Node, pacs: TimingPacs, paths: list[Path]) -> float:
-    """Push a study; return the time to its report, less the quiet period."""
-    arrived = len(pacs.report_at)
-    node.push(paths)
+def latency_s(push: Push, pacs: TimingPacs, paths: list[Path]) -> float:
+    """Push a study; return the time to its last result, less the quiet period."""
+    arrived = len(pacs.arrivals)
+    push(paths)
     pushed = time.monotonic()
-    while len(pacs.report_at) == arrived:
-        time.sleep(0.002)
-    return pacs.report_at[-1] - pushed - QUIET_S
+    return pacs.wait_for(arrived + RESULTS_OF_STILLS) - pushed - QUIET_S
 
 
-def measure(repeats: int) -> dict[str, Any]:
-    """Run the benchmark; return medians and spreads in seconds."""
+@contextlib.contextmanager
+def axnode(folder: Path, pacs: TimingPacs) -> Iterator[Push]:
+    """Run this node before a PACS."""
+    study = {"quiet_period_s": QUIET_S}
+    with Node(folder, [destination("pacs", "PACS", pacs.port)], study=study) as node:
+        yield node.push
+
+
+@contextlib.contextmanager
+def orthanc(pacs: TimingPacs) -> Iterator[Push]:
+    """Run Orthanc with the plugin before a PACS."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # of its own Python
+    script = Path(__file__).parent / "orthanc_plugin.py"
+    modalities = {"pacs": ("PACS", "127.0.0.1", pacs.port)}
+    settings = {"StableAge": QUIET_S, "OverwriteInstances": True}
+    with Orthanc(script=script, modalities=modalities, config=settings) as server:
+        del os.environ["PYTHONPATH"]
+        peer = Remote("orthanc", server.ae_title, "127.0.0.1", server.dicom_port, "MODALITY")
+        yield lambda paths: scu.store(peer, paths)
+
+
+def process_s(folder: Path, paths: list[Path]) -> float:
+    """Analyse a study in a process of its own, cold; return seconds."""
+    command = [sys.executable, "-m", "daemon.cli", "analyze", "--out", str(folder)]
+    start = time.monotonic()
+    subprocess.run([*command, *map(str, paths)], check=True, capture_output=True)
+    return time.monotonic() - start
+
+
+def measure(rounds: int) -> list[Figure]:
+    """Run every way in turn; the first round warms up and is dropped."""
+    forward, ours, theirs, alone = [], [], [], []
     bundle = Bundle.load(SHIPPED)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        studies = [fresh_study(folder / f"study-{i}") for i in range(repeats + 1)]
-        predictor = Predictor(bundle, "cpu")
-        forward = forward_s(predictor, prepared(studies[0], bundle), repeats)
+    predictor = Predictor(bundle, "cpu")
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        inputs = prepared(study_of_stills(folder / "forward"), bundle)
         pacs = TimingPacs(folder / "pacs")
         pacs.start()
-        with Node(
-            folder / "node",
-            destinations=[destination("pacs", "PACS", pacs.port)],
-            study={"quiet_period_s": QUIET_S},
-        ) as node:
-            latency_s(node, pacs, studies[0])  # warm
-            latency = [latency_s(node, pacs, paths) for paths in studies[1:]]
-        pacs.stop()
-    return {
-        "frames": len(STUDY),
-        "forward_s": _summary(forward),
-        "latency_s": _summary(latency),
-        "ratio": statistics.median(latency) / statistics.median(forward),
-    }
+        stack.callback(pacs.stop)
+        node = stack.enter_context(axnode(folder / "node", pacs))
+        other = stack.enter_context(orthanc(pacs))
+        for number in range(rounds + 1):
+            start = time.monotonic()
+            predictor.predict(inputs)
+            forward.append(time.monotonic() - start)
+            ours.append(latency_s(node, pacs, study_of_stills(folder / f"a{number}")))
+            theirs.append(latency_s(other, pacs, study_of_stills(folder / f"o{number}")))
+            if number < 3:
+                alone.append(
+                    process_s(folder / f"p{number}", study_of_stills(folder / f"f{number}"))
+                )
+    bare, node_s, orthanc_s = (tuple(times[1:]) for times in (forward, ours, theirs))
+    return figures(bare, node_s, orthanc_s, tuple(alone))
 
 
-def _summary(times: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(times), "min": min(times), "max": max(times)}
-
-
-def main() -> None:
-    """Print the table; write the JSON where asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
-    result = measure(arguments.repeats)
-    print(f"{result['frames']}-frame study, {arguments.repeats} runs      median     min     max")
-    for key, words in (
-        ("forward_s", "forward pass of its frames"),
-        ("latency_s", "last C-STORE response to report"),
-    ):
-        times = result[key]
-        print(f"{words:33} {times['median']:7.3f} {times['min']:7.3f} {times['max']:7.3f} s")
-    print(f"{'ratio of the medians':33} {result['ratio']:7.2f}")
-    if arguments.out:
-        arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+def figures(
+    bare: tuple[float, ...],
+    node: tuple[float, ...],
+    orthanc: tuple[float, ...],
+    alone: tuple[float, ...],
+) -> list[Figure]:
+    """Judge the times."""
+    what = f"last C-STORE response to SEG and SR in the PACS, {len(STILLS)} frames"
+    limit = _FACTOR * statistics.median(bare) + _MORE_S
+    against = Figure(what, "s", node, "bare forward pass", bare)
+    goal = f"at most {_FACTOR} x + {_MORE_S} s = {limit:.3g} s"
+    return [
+        Figure(**{**against.__dict__, "goal": goal, "met": against.median <= limit}),
+        at_most(1.0, Figure(what, "s", node, "Orthanc's Python plugin, same warm model", orthanc)),
+        Figure("the same study by a process of its own", "s", alone),
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    finish(__doc__, measure, rounds=9)
