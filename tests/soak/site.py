@@ -20,7 +20,8 @@ from tests.soak.commitment import Depositor
 from tests.soak.modality import Modality, Studies
 from tests.soak.pacs import AE_TITLE, RecordingPacs
 
-_SETTLE_S = 900.0  # a request for commitment that a kill took away is repeated after ten minutes
+# Without a step: a request for commitment that a kill took away is repeated after ten minutes.
+_SETTLE_S = 900.0
 _QUIET_S = 0.3
 MODALITY = "MODALITY"
 
@@ -93,10 +94,12 @@ class Site:
     def settle(self) -> None:
         """Let what was acknowledged come to rest; studies parked by kills are retried."""
         self.pacs.up()
-        deadline = time.monotonic() + _SETTLE_S
+        waiting, since = self._unrest(), time.monotonic()
         while not (self._peers_idle and self._at_rest()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not at rest: {self._unrest()}\n{self.node.log[-3000:]}")
+            if (now := self._unrest()) != waiting:
+                waiting, since = now, time.monotonic()
+            if time.monotonic() > since + _SETTLE_S:
+                raise AssertionError(f"not at rest: {waiting}\n{self.node.log[-3000:]}")
             time.sleep(0.3)
 
     @property
