@@ -16,6 +16,7 @@ class Footprint:
     peak: int  # bytes, the most since `forget_peak`
     threads: int
     descriptors: int
+    cpu_s: float  # processor time used so far, by those that still run
 
     @classmethod
     def of(cls, pid: int) -> Self:
@@ -26,6 +27,7 @@ class Footprint:
             peak=sum(_kib(status, "VmHWM") for status in statuses) * 1024,
             threads=sum(_kib(status, "Threads") for status in statuses),
             descriptors=sum(_descriptors(one) for one in _family(pid)),
+            cpu_s=sum(_cpu_s(one) for one in _family(pid)),
         )
 
 
@@ -48,6 +50,14 @@ def _family(pid: int) -> list[int]:
         except OSError:  # it has ended meanwhile
             continue
     return found
+
+
+def _cpu_s(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
 
 
 def _status(pid: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ tests.benchmarks.bench_latency`` prints the table.
 
 import contextlib
 import os
+import site
 import statistics
 import subprocess
 import sys
@@ -62,7 +63,8 @@ def axnode(folder: Path, pacs: TimingPacs) -> Iterator[Push]:
 @contextlib.contextmanager
 def orthanc(pacs: TimingPacs) -> Iterator[Push]:
     """Run Orthanc with the plugin before a PACS."""
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # of its own Python
+    ours = [str(Path(__file__).parents[2]), *site.getsitepackages()]
+    os.environ["PYTHONPATH"] = os.pathsep.join(ours)  # of its own Python
     script = Path(__file__).parent / "orthanc_plugin.py"
     modalities = {"pacs": ("PACS", "127.0.0.1", pacs.port)}
     settings = {"StableAge": QUIET_S, "OverwriteInstances": True}

@@ -15,6 +15,7 @@ from model.runtime import Predictor
 from tests.benchmarks.bench_latency import prepared
 from tests.benchmarks.table import Figure, at_least, finish
 from tests.benchmarks.timing_pacs import RESULTS_OF_STILLS, STILLS, TimingPacs, study_of_stills
+from tests.footprint import Footprint
 from tests.node import Node, destination
 
 STUDIES = 50
@@ -37,8 +38,8 @@ def _rate(predictor: Predictor, inputs: list[Prepared], size: int) -> float:
     return frames / (time.monotonic() - start)
 
 
-def studies_a_minute(folder: Path) -> float:
-    """Queue the studies at once; return the rate at which their results arrive."""
+def studies_a_minute(folder: Path) -> tuple[float, float]:
+    """Queue the studies at once; return the rate of their results, and CPU seconds a study."""
     pacs = TimingPacs(folder / "pacs")
     pacs.start()
     study = {"quiet_period_s": 2}
@@ -46,20 +47,23 @@ def studies_a_minute(folder: Path) -> float:
         with Node(folder / "node", [destination("pacs", "PACS", pacs.port)], study=study) as node:
             warm = study_of_stills(folder / "warm")
             node.push(warm)
-            first = pacs.wait_for(RESULTS_OF_STILLS)
+            pacs.wait_for(RESULTS_OF_STILLS)
+            used = Footprint.of(node.pid).cpu_s
             node.push([p for n in range(STUDIES) for p in study_of_stills(folder / str(n))])
             first = pacs.wait_for(2 * RESULTS_OF_STILLS)
             last = pacs.wait_for((STUDIES + 1) * RESULTS_OF_STILLS)
+            used = Footprint.of(node.pid).cpu_s - used
     finally:
         pacs.stop()
-    return (STUDIES - 1) / (last - first) * 60
+    return (STUDIES - 1) / (last - first) * 60, used / STUDIES
 
 
 def measure(rounds: int) -> list[Figure]:
     """Measure bare model and node in turn."""
     bundle = Bundle.load(SHIPPED)
     predictor = Predictor(bundle, "cpu")
-    bare, node = [], []
+    bare: list[float] = []
+    node: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as name:
         inputs = prepared(study_of_stills(Path(name) / "forward"), bundle)
         for number in range(rounds):
@@ -68,7 +72,11 @@ def measure(rounds: int) -> list[Figure]:
             node.append(studies_a_minute(Path(name) / f"round-{number}"))
     what = f"studies a minute, {STUDIES} queued, {len(STILLS)} frames each"
     against = "the bare model's best batch"
-    return [at_least(0.9, Figure(what, "/min", tuple(node), against, tuple(bare)))]
+    rates, cpu = zip(*node, strict=True)
+    return [
+        at_least(0.9, Figure(what, "/min", rates, against, tuple(bare))),
+        Figure("processor time of the whole service a study, reception included", "s", cpu),
+    ]
 
 
 if __name__ == "__main__":
