@@ -130,7 +130,7 @@ class Retention:
 
     def _delete_all(self, kind: _Kind) -> None:
         with self._database.read() as connection:
-            query = select(kind.name).where(kind.table.c.file == FileState.DOOMED).distinct()
+            query = select(kind.name).where(schema.DOOMED).distinct()
             doomed = connection.execute(query).scalars().all()
         for start in range(0, len(doomed), _CHUNK):
             if self._stopping.is_set():

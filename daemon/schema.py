@@ -257,4 +257,5 @@ refusals = Table(
     Column("last_us", BigInteger, nullable=False),
     UniqueConstraint("address", "calling_ae", "what"),
 )
+Index("ix_refusals_last", refusals.c.last_us)
 """Associations and presentation contexts refused, so that an admin sees why a modality fails."""

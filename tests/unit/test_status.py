@@ -8,6 +8,7 @@ import pytest
 
 from daemon import status
 from daemon.spool import Spool
+from daemon.status import Page
 from daemon.store import add_refusal
 from tests import builders
 from tests.builders import Rows
@@ -79,7 +80,7 @@ def test_studies_are_listed_as_promised(rows: Rows) -> None:
     rows.queued("1.2.1", "1.2")
     with rows.database.read() as connection:
         found = status.studies(connection)
-        queued = status.studies(connection, "queued")
+        queued = status.studies(connection, Page(state="queued"))
     assert [item["study_uid"] for item in found] == ["1.2", "1.1"]
     assert {"study_uid", "state", "reason", "instances", "version"} <= set(found[0])
     assert (found[1]["instances"], found[1]["version"]) == (2, 1)

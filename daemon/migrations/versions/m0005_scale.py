@@ -21,6 +21,7 @@ _INDICES: tuple[tuple[str, str, list[str], sa.TextClause | None], ...] = (
     ("ix_instances_doomed", "instances", ["instance_hash"], _DOOMED),
     ("ix_objects_doomed", "objects", ["file_hash"], _DOOMED),
     ("ix_deliveries_failed", "deliveries", ["destination", "id"], _FAILED),
+    ("ix_refusals_last", "refusals", ["last_us"], None),
 )
 
 
