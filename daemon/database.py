@@ -110,10 +110,11 @@ class Database:
             command.upgrade(config, "head")
 
     def _identity(self) -> tuple[str, str]:
-        with self._engine.begin() as connection:
+        with self.read() as connection:  # a look-in must not wait for the service's writer
             row = connection.execute(select(schema.node)).one_or_none()
-            if row is not None:
-                return row.database_id, row.node_id
+        if row is not None:
+            return row.database_id, row.node_id
+        with self._engine.begin() as connection:
             ids = secrets.token_hex(16), secrets.token_hex(16)
             connection.execute(
                 insert(schema.node).values(
