@@ -100,7 +100,7 @@ def _kinds(at_rest: int, under_way: int) -> Iterator[tuple[int, Kind]]:
         yield at_rest + number, _UNDER_WAY[number % len(_UNDER_WAY)]
 
 
-def _rows(at_rest: int, under_way: int) -> dict[str, Iterator[dict[str, Any]]]:
+def _rows(at_rest: int, under_way: int) -> dict[str, Iterator[dict[str, Any]]]:  # noqa: C901
     """Return the rows of each table; ids are numbers of studies, images and objects plus one."""
     now = now_us()
     all_of = at_rest + under_way
