@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -107,10 +107,8 @@ class Site:
             raise _Undo
 
         def run() -> None:
-            try:
+            with suppress(_Undo):
                 self.database.write(undo)
-            except _Undo:
-                pass
 
         return run
 
