@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
-from sqlalchemy import Connection, insert, or_, update
+from sqlalchemy import Connection, insert, select, update
 
 from daemon import failpoints, schema
 from daemon.clock import Clock
 from daemon.commitment import Reports, Stored, asked_in, stored
 from daemon.database import Database
+from daemon.due import windows
 from daemon.events import move_delivery
 from daemon.lifecycle import DeliveryState
 from daemon.rest import settle_study
@@ -87,12 +88,12 @@ class Asker:
     def _due(self, connection: Connection) -> Sequence[Stored]:
         table, now = schema.deliveries, self._clock()
         farthest = now + 2 * self._policy.wait_us(self._policy.attempts)
-        return stored(
-            connection,
-            table.c.destination == self._peer.name,
-            or_(table.c.due_us <= now, table.c.due_us > farthest),
-            most=_BATCH,
-        )
+        mine = (table.c.destination == self._peer.name) & (table.c.state == DeliveryState.STORED)
+        oldest = select(table.c.id).where(mine).order_by(table.c.due_us).limit(_BATCH)
+        for window in windows(table.c.due_us, now, farthest):
+            if due := stored(connection, table.c.id.in_(oldest.where(window))):
+                return due
+        return []
 
     def _begin(self, connection: Connection) -> list[Request]:
         """Write a request for each analysis that is due; park what was asked too often."""

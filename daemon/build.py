@@ -1,19 +1,25 @@
 """The result objects of one analysis: SEG and report, and the pictures that go with them."""
 
+import importlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from daemon.analysis import Frame
 from daemon.config import Results
-from daemon.pictures import picture
-from dicom_io.capture import capture
-from dicom_io.context import read_source
 from dicom_io.findings import StudyFindings
-from dicom_io.presentation import presentation_states
-from dicom_io.results import BuiltObject, ResultSettings, UidMaker, build
+
+if TYPE_CHECKING:  # imported by `load`, for a start does not wait for these
+    from dicom_io.results import BuiltObject, UidMaker
+
+_NEEDED = ("daemon.pictures", "dicom_io.capture", "dicom_io.presentation", "dicom_io.results")
+
+
+def load() -> None:
+    """Import what building takes; called while the model loads, before the first study."""
+    for name in _NEEDED:
+        importlib.import_module(name)
 
 
 def build_objects(
@@ -21,9 +27,9 @@ def build_objects(
     paths: Sequence[Path],
     frames: Sequence[Frame],
     settings: Results,
-    uid: UidMaker,
+    uid: "UidMaker",
     now: datetime,
-) -> Iterator[BuiltObject]:
+) -> Iterator["BuiltObject"]:
     """Yield every object that the settings ask for, checked, one picture at a time.
 
     Parameters
@@ -33,6 +39,10 @@ def build_objects(
     frames
         What the pictures are drawn on.
     """
+    from dicom_io.context import read_source
+    from dicom_io.presentation import presentation_states
+    from dicom_io.results import ResultSettings, build
+
     chosen = ResultSettings(
         seg=settings.seg,
         sr=settings.sr,
@@ -53,9 +63,15 @@ def _captures(
     findings: StudyFindings,
     paths: Sequence[Path],
     frames: Sequence[Frame],
-    uid: UidMaker,
+    uid: "UidMaker",
     now: datetime,
-) -> Iterator[BuiltObject]:
+) -> Iterator["BuiltObject"]:
+    import numpy as np
+
+    from daemon.pictures import picture
+    from dicom_io.capture import capture
+    from dicom_io.context import read_source
+
     files = {read_source(path).sop_instance_uid: path for path in paths}
     for ordinal, frame in enumerate(frames):
         drawn = np.asarray(picture(findings, frame))

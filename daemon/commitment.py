@@ -45,9 +45,7 @@ class Stored:
     reference: Reference
 
 
-def stored(
-    connection: Connection, *conditions: ColumnElement[bool], most: int | None = None
-) -> list[Stored]:
+def stored(connection: Connection, condition: ColumnElement[bool]) -> list[Stored]:
     """Return deliveries that wait for commitment, those of one analysis together."""
     table, objects, analyses = schema.deliveries, schema.objects, schema.analyses
     rows = connection.execute(
@@ -63,9 +61,8 @@ def stored(
         )
         .join(objects, objects.c.id == table.c.object_id)
         .join(analyses, analyses.c.id == objects.c.analysis_id)
-        .where(table.c.state == DeliveryState.STORED, *conditions)
+        .where(table.c.state == DeliveryState.STORED, condition)
         .order_by(analyses.c.id, table.c.id)
-        .limit(most)
     )
     return [Stored(*row[:6], Reference(*row[6:])) for row in rows]
 

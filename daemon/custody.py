@@ -97,7 +97,7 @@ class Custody:
             number = connection.execute(
                 select(table.c.id)
                 .where(table.c.verified_us.is_(None), table.c.ended_us.is_(None))
-                .order_by(table.c.id)
+                .order_by(table.c.due_us, table.c.id)
                 .limit(1)
             ).scalar()
             named = [] if number is None else _named(connection, number)

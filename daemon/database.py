@@ -14,16 +14,24 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    column,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+    table,
+    update,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from daemon import clock, failpoints, schema
+from daemon import clock, failpoints, migrations, schema
 from daemon.errors import ConfigError, UnavailableError
 
 log = logging.getLogger(__name__)
@@ -103,17 +111,16 @@ class Database:
         self._thread.start()
 
     def _migrate(self) -> None:
-        config = AlembicConfig()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            if _revision(connection) != migrations.HEAD:
+                migrations.upgrade(connection)
 
     def _identity(self) -> tuple[str, str]:
-        with self._engine.begin() as connection:
+        with self.read() as connection:  # a look-in must not wait for the service's writer
             row = connection.execute(select(schema.node)).one_or_none()
-            if row is not None:
-                return row.database_id, row.node_id
+        if row is not None:
+            return row.database_id, row.node_id
+        with self._engine.begin() as connection:
             ids = secrets.token_hex(16), secrets.token_hex(16)
             connection.execute(
                 insert(schema.node).values(
@@ -241,6 +248,14 @@ def _run(connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any
         return None, UnavailableError(f"database: {_first_line(error)}")
     except Exception as error:  # noqa: BLE001 - the caller's error, raised where it waits
         return None, error
+
+
+def _revision(connection: Connection) -> str | None:
+    """Return the schema's revision as Alembic notes it; None: there is no schema yet."""
+    name = "alembic_version"
+    if not inspect(connection).has_table(name):
+        return None
+    return connection.execute(select(column("version_num")).select_from(table(name))).scalar()
 
 
 def _in_transaction(connection: Connection) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, func, select, update
 
 from daemon import failpoints, fallback, integrity, schema
 from daemon.asker import Asker
@@ -19,6 +19,7 @@ from daemon.bell import Bell
 from daemon.clock import Clock
 from daemon.config import Destination
 from daemon.database import Database
+from daemon.due import windows
 from daemon.events import move_delivery
 from daemon.lifecycle import DeliveryState, FileState
 from daemon.pulse import Pulse
@@ -139,30 +140,32 @@ class Deliverer:
         )
         now = self._clock()
         farthest = now + 2 * self._policy.wait_us(self._policy.attempts)
-        with self._database.read() as connection:
-            rows = connection.execute(
-                select(
-                    table.c.id,
-                    analyses.c.study_id,
-                    table.c.attempts,
-                    objects.c.file_hash,
-                    studies.c.study_uid,
-                    patient.scalar_subquery(),
-                    objects.c.sop_class_uid,
-                    objects.c.sop_instance_uid,
-                )
-                .join(objects, objects.c.id == table.c.object_id)
-                .join(analyses, analyses.c.id == objects.c.analysis_id)
-                .join(studies, studies.c.id == analyses.c.study_id)
-                .where(
-                    table.c.destination == self._peer.name,
-                    table.c.state == DeliveryState.PENDING,
-                    or_(table.c.due_us <= now, table.c.due_us > farthest),
-                )
-                .order_by(table.c.due_us, table.c.id)
-                .limit(_BATCH)
+        query = (
+            select(
+                table.c.id,
+                analyses.c.study_id,
+                table.c.attempts,
+                objects.c.file_hash,
+                studies.c.study_uid,
+                patient.scalar_subquery(),
+                objects.c.sop_class_uid,
+                objects.c.sop_instance_uid,
             )
-            return [Due(*row) for row in rows]
+            .join(objects, objects.c.id == table.c.object_id)
+            .join(analyses, analyses.c.id == objects.c.analysis_id)
+            .join(studies, studies.c.id == analyses.c.study_id)
+            .where(
+                table.c.destination == self._peer.name,
+                table.c.state == DeliveryState.PENDING,
+            )
+            .order_by(table.c.due_us, table.c.id)
+            .limit(_BATCH)
+        )
+        with self._database.read() as connection:
+            for window in windows(table.c.due_us, now, farthest):
+                if rows := connection.execute(query.where(window)).all():
+                    return [Due(*row) for row in rows]
+        return []
 
     def _whole(self, item: Due) -> bool:
         """Tell whether an object's file is what was built; what is not is set aside unsent."""
@@ -272,11 +275,15 @@ def park_unknown(connection: Connection, names: Sequence[str], now_us: int) -> N
     What they stored and did not commit to waits too: nobody would ask.
     """
     table, objects, analyses = schema.deliveries, schema.objects, schema.analyses
+    tallies = schema.tallies  # which know of every destination that there was
+    unknown = select(tallies.c.destination).where(
+        tallies.c.entity == "delivery", tallies.c.destination.not_in(names)
+    )
     rows = connection.execute(
         select(table.c.id, table.c.destination, analyses.c.study_id)
         .join(objects, objects.c.id == table.c.object_id)
         .join(analyses, analyses.c.id == objects.c.analysis_id)
-        .where(table.c.state.in_(_WAITING), table.c.destination.not_in(names))
+        .where(table.c.state.in_(_WAITING), table.c.destination.in_(unknown))
     ).all()
     for row in rows:
         words = f"destination {row.destination} is no longer configured"

@@ -1,20 +1,16 @@
 """Probes and metrics: ``/livez``, ``/readyz``, ``/metrics``; nothing about a person, no UID."""
 
-import logging
 import socket
 import threading
-from functools import partial
-from typing import Protocol
-
-import uvicorn
-from fastapi import FastAPI
-from fastapi.responses import PlainTextResponse
+from typing import TYPE_CHECKING, Protocol
 
 from daemon.errors import UnavailableError
-from daemon.http_guard import LIFE_S, NoBodies, ShortLived
 from daemon.ports import listen
 
-log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import uvicorn
+
+LIFE_S = 20.0  # of a connection, from its first to its last byte
 
 
 class Probed(Protocol):
@@ -30,52 +26,25 @@ class Probed(Protocol):
         """Return metric names, with their labels, and values."""
 
 
-def application(service: Probed) -> FastAPI:
-    """Build the HTTP application."""
-    app = FastAPI(title="AxNode", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(NoBodies)
-
-    def _answer(problems: list[str]) -> PlainTextResponse:
-        text = "\n".join(problems) or "ok"
-        return PlainTextResponse(text + "\n", status_code=503 if problems else 200)
-
-    @app.get("/livez")
-    def livez() -> PlainTextResponse:
-        return _answer(service.ailments())
-
-    @app.get("/readyz")
-    def readyz() -> PlainTextResponse:
-        return _answer(service.ailments() + service.unready())
-
-    @app.get("/metrics")
-    def metrics() -> PlainTextResponse:
-        lines = [f"{name} {value!r}" for name, value in service.metrics().items()]
-        return PlainTextResponse(
-            "\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8"
-        )
-
-    return app
-
-
 class HttpServer:
     """The application on its port, in a thread of its own; no connection outlives `life_s`."""
 
     def __init__(self, service: Probed, host: str, port: int, life_s: float = LIFE_S) -> None:
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        config = uvicorn.Config(
-            application(service),
-            http=partial(ShortLived, life_s=life_s),  # type: ignore[arg-type]
-            ws="none",
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-        )
-        self._server = uvicorn.Server(config)
+        self._service = service
+        self._life_s = life_s
+        self._server: uvicorn.Server | None = None
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
 
     def _run(self) -> None:
-        self._server.run(sockets=[self._socket])
+        # here, for it takes half a second: reception does not wait for the probes
+        from daemon.http_app import server
+
+        self._server = server(self._service, self._life_s)
+        if not self._stopping.is_set():
+            self._server.run(sockets=[self._socket])
 
     def start(self) -> None:
         """Serve."""
@@ -83,7 +52,9 @@ class HttpServer:
 
     def stop(self) -> None:
         """Stop serving."""
-        self._server.should_exit = True
+        self._stopping.set()
+        if self._server is not None:
+            self._server.should_exit = True
         if self._thread.is_alive():  # it may never have been started
             self._thread.join(5)
         self._socket.close()

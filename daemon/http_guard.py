@@ -11,9 +11,10 @@ from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from daemon.http import LIFE_S
+
 MOST_BODY_BYTES = 1024  # what a probe may bring along, and is not read either
 MOST_CONNECTIONS = 100
-LIFE_S = 20.0  # of a connection, from its first to its last byte
 
 
 class NoBodies:

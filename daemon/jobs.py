@@ -12,6 +12,7 @@ from sqlalchemy import Connection, and_, exists, insert, or_, select, update
 
 from daemon import schema
 from daemon.clock import seconds
+from daemon.due import windows
 from daemon.errors import LostLease
 from daemon.events import move_analysis, move_study
 from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
@@ -55,28 +56,12 @@ class StoredObject:
 def claim(
     connection: Connection, now_us: int, longest_wait_us: int, holder: str = ""
 ) -> Job | None:
-    """Take the oldest due job, or one whose lease has run out; None where there is none.
+    """Take a job whose lease has run out, or the oldest that is due; None where there is none.
 
     `holder` names the worker that takes it. A due time farther off than `longest_wait_us` comes
     from a clock that was set: it counts as due.
     """
-    table = schema.analyses
-    due = and_(
-        table.c.state == AnalysisState.QUEUED,
-        or_(table.c.due_us <= now_us, table.c.due_us > now_us + longest_wait_us),
-    )
-    lapsed = and_(
-        table.c.state == AnalysisState.RUNNING,
-        or_(table.c.lease_us < now_us, table.c.lease_us > now_us + 2 * LEASE_US),
-    )
-    row = connection.execute(
-        select(table, schema.studies.c.study_uid)
-        .join(schema.studies, schema.studies.c.id == table.c.study_id)
-        .where(or_(due, lapsed))
-        .order_by(table.c.due_us)
-        .limit(1)
-        .with_for_update(skip_locked=True, of=table)
-    ).one_or_none()
+    row = _next(connection, now_us, now_us + longest_wait_us)
     if row is None:
         return None
     if row.state == AnalysisState.RUNNING:
@@ -116,6 +101,29 @@ def claim(
         predecessors=tuple((r.sop_class_uid, r.sop_instance_uid, r.series_uid) for r in reports),
         replaces=reports[0].version if reports else None,
     )
+
+
+def _next(connection: Connection, now_us: int, farthest_us: int) -> Any:
+    """Return the job to be taken; what was taken before has waited longest."""
+    table = schema.analyses
+    queued = table.c.state == AnalysisState.QUEUED
+    lapsed = and_(
+        table.c.state == AnalysisState.RUNNING,
+        or_(table.c.lease_us < now_us, table.c.lease_us > now_us + 2 * LEASE_US),
+    )
+    due = (queued & window for window in windows(table.c.due_us, now_us, farthest_us))
+    for condition in (lapsed, *due):
+        row = connection.execute(
+            select(table, schema.studies.c.study_uid)
+            .join(schema.studies, schema.studies.c.id == table.c.study_id)
+            .where(condition)
+            .order_by(table.c.due_us)
+            .limit(1)
+            .with_for_update(skip_locked=True, of=table)
+        ).one_or_none()
+        if row is not None:
+            return row
+    return None
 
 
 def release(connection: Connection, holder: str) -> int:

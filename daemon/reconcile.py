@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sqlalchemy import Column, ColumnElement, Connection, func, select
+from sqlalchemy import Column, ColumnElement, Connection, func, literal, select
 
 from daemon import integrity, schema
 from daemon.database import Database
@@ -189,6 +189,7 @@ def inconsistent(connection: Connection) -> Iterator[str]:
         ):
             yield f"study {row.study_uid} is delivering, and nothing is to be delivered"
     yield from _orphaned(connection)
+    yield from _miscounted(connection)
 
 
 _JOBS = {
@@ -217,3 +218,26 @@ def _orphaned(connection: Connection) -> Iterator[str]:
     )
     for uid, number in rows:
         yield f"study {uid} is at rest, and {number} of its deliveries are not"
+
+
+def _miscounted(connection: Connection) -> Iterator[str]:
+    """Yield a line for each count that is not that of its rows: its triggers were taken away."""
+    studies, deliveries, tallies = schema.studies, schema.deliveries, schema.tallies
+    none = literal("")
+    counted = (
+        select(literal("study"), none, studies.c.state, func.count()).group_by(studies.c.state),
+        select(literal("purged"), none, none, func.count(studies.c.purged_us)),
+        select(
+            literal("delivery"), deliveries.c.destination, deliveries.c.state, func.count()
+        ).group_by(deliveries.c.destination, deliveries.c.state),
+    )
+    there = {tuple(row[:3]): row[3] for query in counted for row in connection.execute(query)}
+    said = {tuple(row[:3]): row[3] for row in connection.execute(select(tallies))}
+    for kind in sorted(there.keys() | said.keys()):
+        if there.get(kind, 0) != said.get(kind, 0):
+            words = " ".join(filter(None, kind))
+            yield (
+                f"tallies: {words} is said to be {said.get(kind, 0)}, and is {there.get(kind, 0)}:"
+                " axnode status shows it wrong, nothing else rests on it; restore a back-up, or set"
+                " the number right by hand"
+            )

@@ -63,7 +63,8 @@ def _results(days: int, spool: Spool) -> _Kind:
         table,
         table.c.file_hash,
         lambda study_id: table.c.analysis_id.in_(
-            select(analyses.c.id).where(analyses.c.study_id == study_id)
+            # of the study outside, which would otherwise be any
+            select(analyses.c.id).where(analyses.c.study_id == study_id).correlate(schema.studies)
         ),
         # what was delivered nowhere exists nowhere else
         released=and_(
@@ -119,18 +120,20 @@ class Retention:
 
     def _doom_all(self, kind: _Kind) -> None:
         studies = schema.studies
-        query = select(studies.c.id).where(*_rested(kind)).limit(_CHUNK)
+        query = select(studies.c.id).where(*_rested(kind)).order_by(studies.c.id).limit(_CHUNK)
+        last = 0
         while not self._stopping.is_set():
             with self._database.read() as connection:
-                due = connection.execute(query).scalars().all()
+                due = connection.execute(query.where(studies.c.id > last)).scalars().all()
             if not due:
                 return
+            last = due[-1]
             for study_id in due:
                 self._database.write(partial(_doom, kind, study_id, self._clock()))
 
     def _delete_all(self, kind: _Kind) -> None:
         with self._database.read() as connection:
-            query = select(kind.name).where(kind.table.c.file == FileState.DOOMED).distinct()
+            query = select(kind.name).where(schema.DOOMED).distinct()
             doomed = connection.execute(query).scalars().all()
         for start in range(0, len(doomed), _CHUNK):
             if self._stopping.is_set():

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    text,
 )
 
 metadata = MetaData()
@@ -53,9 +54,16 @@ studies = Table(
     # nights counted by retention since its last move
     Column("days_at_rest", Integer, nullable=False, server_default="0"),
     Column("purged_us", BigInteger, nullable=True),  # images were deleted last; None: never
+    Column("source_ae", String(16), nullable=False, server_default=""),  # of its first instance
 )
 Index("ix_studies_unassembled", studies.c.unassembled, studies.c.last_instance_us)
-Index("ix_studies_state", studies.c.state)
+# pages of studies in the order of their arrival, which does not change while one turns them
+Index("ix_studies_received", studies.c.received_us)
+Index("ix_studies_state", studies.c.state, studies.c.received_us)
+Index("ix_studies_source", studies.c.source_ae, studies.c.received_us)
+Index("ix_studies_source_state", studies.c.source_ae, studies.c.state, studies.c.received_us)
+_PURGED = text("purged_us IS NOT NULL")
+Index("ix_studies_purged", studies.c.purged_us, sqlite_where=_PURGED, postgresql_where=_PURGED)
 
 instances = Table(
     "instances",
@@ -75,6 +83,13 @@ instances = Table(
     Column("received_us", BigInteger, nullable=False),
     # since when we are committed to keep it (PS3.4 J): it must not be purged
     Column("committed_us", BigInteger, nullable=True),
+)
+DOOMED = text("file = 'doomed'")
+Index(
+    "ix_instances_doomed",
+    instances.c.instance_hash,
+    sqlite_where=DOOMED,
+    postgresql_where=DOOMED,
 )
 
 analyses = Table(
@@ -123,6 +138,7 @@ objects = Table(
     Column("file", String(8), nullable=False, server_default="kept"),  # lifecycle.FileState
     Column("size", BigInteger, nullable=False),
 )
+Index("ix_objects_doomed", objects.c.file_hash, sqlite_where=DOOMED, postgresql_where=DOOMED)
 
 deliveries = Table(
     "deliveries",
@@ -142,6 +158,25 @@ deliveries = Table(
     UniqueConstraint("object_id", "destination"),
 )
 Index("ix_deliveries_due", deliveries.c.destination, deliveries.c.state, deliveries.c.due_us)
+FAILED = text("attempts > 0 AND detail <> '' AND state IN ('pending', 'stored', 'parked')")
+"""What tells of a destination's trouble; in these words, for a partial index serves no others."""
+Index(
+    "ix_deliveries_failed",
+    deliveries.c.destination,
+    deliveries.c.id,
+    sqlite_where=FAILED,
+    postgresql_where=FAILED,
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("entity", String(16), primary_key=True),  # study, purged, delivery
+    Column("destination", String(32), primary_key=True),  # of deliveries; else empty
+    Column("state", String(16), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+"""How many rows there are of each kind, kept by triggers: counting them takes ever longer."""
 
 commitments = Table(
     "commitments",
@@ -222,4 +257,5 @@ refusals = Table(
     Column("last_us", BigInteger, nullable=False),
     UniqueConstraint("address", "calling_ae", "what"),
 )
+Index("ix_refusals_last", refusals.c.last_us)
 """Associations and presentation contexts refused, so that an admin sees why a modality fails."""

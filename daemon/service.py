@@ -5,10 +5,9 @@ import ssl
 import threading
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
-from apscheduler.schedulers.background import BackgroundScheduler
-
-from daemon import audit, certificates, clock, failpoints, jobs, metrics, setup, systemd
+from daemon import audit, build, certificates, clock, failpoints, jobs, metrics, setup, systemd
 from daemon.asker import Asker
 from daemon.assemble import Assembler
 from daemon.audit_notes import Notes
@@ -33,6 +32,9 @@ from daemon.worker import Worker
 from dicom_io.acceptor import Acceptor
 from dicom_io.errors import DicomIOError
 from dicom_io.reception import Limits
+
+if TYPE_CHECKING:
+    from apscheduler.schedulers.background import BackgroundScheduler
 
 log = logging.getLogger(__name__)
 STALL_S = START_S + 30.0  # a thread that has not advanced for so long is stuck
@@ -134,7 +136,7 @@ class Service:
         server = tls.server if tls else None
         self._acceptor = _acceptor(config, reception, provider, server)
         self._http = HttpServer(self, config.http.host, config.http.port)
-        self._calendar = BackgroundScheduler(timezone="UTC")
+        self._calendar: BackgroundScheduler | None = None
 
     @property
     def port(self) -> int:
@@ -160,17 +162,25 @@ class Service:
             self._threads.start(f"deliver-{name}", partial(deliverer.run, self._stopping))
         if self._teller is not None:
             self._threads.start("commitment", partial(self._teller.run, self._stopping))
-        # a machine that was asleep then makes up for one night, however many it missed
-        self._calendar.add_job(
-            self.nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None
-        )
-        self._calendar.start()
+        self._calendar = self._started_calendar()
         self._notes.activity(started=True)
         systemd.notify("READY=1")
         log.info(
             "ready",
             extra={"action": "start", "port": self.port, "http_port": self.http_port},
         )
+        build.load()
+
+    def _started_calendar(self) -> "BackgroundScheduler":
+        from apscheduler.schedulers.background import BackgroundScheduler
+
+        calendar = BackgroundScheduler(timezone="UTC")
+        # a machine that was asleep then makes up for one night, however many it missed
+        calendar.add_job(
+            self.nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None
+        )
+        calendar.start()
+        return calendar
 
     def _deliverer(self, destination: Destination, reports: Reports) -> Deliverer:
         tls = self._tls.client if self._tls else None
@@ -227,7 +237,7 @@ class Service:
         self._child.kill()  # a job that did not finish is given back and claimed at the next start
         self._threads.join(time.monotonic() + 5.0)
         self._child.stop()
-        if self._calendar.running:
+        if self._calendar is not None:
             self._calendar.shutdown(wait=False)
         self._http.stop()
         self.database.close()

@@ -225,6 +225,7 @@ def _touch_study(connection: Connection, received: Received, now_us: int) -> int
                 received_us=now_us,
                 last_instance_us=now_us,
                 unassembled=True,
+                source_ae=received.source_ae,
             )
         )
         study_id = int(result.inserted_primary_key[0])  # type: ignore[index]

@@ -15,12 +15,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the studies, latest first."""
+    """Print the studies, the one that began to arrive last first."""
     config = read_config(arguments)
     from daemon import status
 
     with rows(config) as database, database.read() as connection:
-        found = status.studies(connection, arguments.state)
+        found = status.studies(connection, status.Page(state=arguments.state))
     if arguments.json:
         print(json.dumps(found, indent=2))
         return 0

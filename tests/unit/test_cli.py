@@ -63,6 +63,24 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
         assert f"\n    {name} " in done.stdout
 
 
+LATE = ("torch", "alembic", "apscheduler", "fastapi", "uvicorn", "highdicom")
+
+
+def test_a_service_opens_its_port_before_it_imports_what_that_does_not_take(
+    rows: Rows, settings: Path
+) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom daemon.config import load\n"
+        "from daemon.service import Service\n"
+        "service = Service(load(Path(sys.argv[1]), {}))\nservice._acceptor.start()\n"
+        f"print(service.port > 0, sorted(set({LATE!r}) & set(sys.modules)))\n"
+        "service._acceptor.stop(0)\nservice.database.close()\n"
+    )
+    words = [sys.executable, "-c", code, str(settings)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "True []"
+
+
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_has_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -10,9 +10,10 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, insert, select
 
-from daemon import migrations, schema
+from daemon import migrations, schema, status
 from daemon.database import Database
 from daemon.errors import ConfigError, LostLease, UnavailableError
 from daemon.store import add_refusal
@@ -213,6 +214,12 @@ def test_the_migrations_make_the_schema(database: Database) -> None:
         assert compare_metadata(context, schema.metadata) == []
 
 
+def test_the_latest_migration_is_the_one_that_is_looked_for() -> None:
+    """A database of that revision is opened without asking Alembic."""
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert script.get_current_head() == migrations.HEAD
+
+
 def test_a_second_opening_keeps_rows_and_identity(tmp_path: Path) -> None:
     with builders.database(tmp_path) as first:
         first.write(note("A"))
@@ -305,6 +312,10 @@ def test_a_database_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
     engine.dispose()
     with builders.database(tmp_path) as opened:
         rows = Rows(opened)
+        assert rows.study("1.2").source_ae == "US1"
+        with opened.read() as connection:
+            assert status.counts(connection)["delivering"] == 1
+            assert status.destinations(connection, ["pacs"])[0]["pending"] == 1
         (instance,) = rows.all(schema.instances)
         assert (instance.file, instance.instance_hash) == ("kept", "h")
         assert instance.committed_us is None

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from daemon import schema
 from daemon.lifecycle import ANALYSIS, DELIVERY, STUDY, diagram
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,3 +27,11 @@ def test_the_threat_model_names_tests_that_exist() -> None:
     named = set(re.findall(r"`([a-z]+/test_[a-z0-9_]+\.py)`", page))
     assert len(named) > 20
     assert [name for name in sorted(named) if not (DOCS.parent / "tests" / name).is_file()] == []
+
+
+def test_the_page_about_the_database_names_every_table_and_index() -> None:
+    page = (DOCS / "database.md").read_text(encoding="utf-8")
+    tables = {**schema.metadata.tables}
+    del tables["node"]
+    names = [*tables, *(str(i.name) for table in tables.values() for i in table.indexes)]
+    assert [name for name in names if name not in page] == []

@@ -11,8 +11,8 @@ from http.client import HTTPConnection
 import pytest
 
 from daemon.errors import UnavailableError
-from daemon.http import HttpServer
-from daemon.http_guard import LIFE_S, MOST_BODY_BYTES, MOST_CONNECTIONS
+from daemon.http import LIFE_S, HttpServer
+from daemon.http_guard import MOST_BODY_BYTES, MOST_CONNECTIONS
 
 
 @dataclass

@@ -171,3 +171,12 @@ def test_a_look_at_another_users_folders_makes_nothing(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "none", owner=False)
     assert spool.names(0, 0.0, time.time()) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_count_that_is_not_that_of_its_rows_is_named(state: State) -> None:
+    state.rows.deliver([builders.stored(1, state.objects)], lambda role: ["pacs"])
+    assert state.inconsistent() == []
+    state.set(schema.tallies, number=7)
+    lines = state.inconsistent()
+    assert [line.partition(":")[0] for line in lines] == ["tallies"] * len(lines)
+    assert lines[0].startswith("tallies: delivery pacs pending is said to be 7, and is 1:")

@@ -448,6 +448,14 @@ def test_status_tells_when_images_were_deleted(purged: Site) -> None:
     assert studies == {STUDY: report["last_us"], "9.9": None}
 
 
+def test_a_study_is_purged_once_whatever_others_still_hold(purged: Site) -> None:
+    """Its story says what was deleted, and no night goes round in what is gone."""
+    before = purged.rows.story().count("purged")
+    purged.delivered("1.2.9")
+    purged.nights(1)
+    assert purged.rows.story().count("purged") == before
+
+
 def test_many_studies_go_in_one_night(site: Site) -> None:
     """More than are looked up at once."""
     for number in range(120):

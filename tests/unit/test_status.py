@@ -3,11 +3,16 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection, delete, func, select, update
 
-from daemon import status
+from daemon import schema, status
+from daemon.errors import InputError
+from daemon.lifecycle import DeliveryState, StudyState
 from daemon.spool import Spool
+from daemon.status import Page
 from daemon.store import add_refusal
 from tests import builders
 from tests.builders import Rows
@@ -79,9 +84,94 @@ def test_studies_are_listed_as_promised(rows: Rows) -> None:
     rows.queued("1.2.1", "1.2")
     with rows.database.read() as connection:
         found = status.studies(connection)
-        queued = status.studies(connection, "queued")
+        queued = status.studies(connection, Page(state="queued"))
     assert [item["study_uid"] for item in found] == ["1.2", "1.1"]
     assert {"study_uid", "state", "reason", "instances", "version"} <= set(found[0])
     assert (found[1]["instances"], found[1]["version"]) == (2, 1)
     assert [item["study_uid"] for item in queued] == ["1.2", "1.1"]
     json.dumps(found)
+
+
+def page(rows: Rows, **wanted: Any) -> list[str]:
+    """Return the study UIDs of a page."""
+    with rows.database.read() as connection:
+        return [item["study_uid"] for item in status.studies(connection, Page(**wanted))]
+
+
+def test_pages_follow_each_other_and_miss_nothing(rows: Rows) -> None:
+    """Also where several studies began at one moment, and one gets a late image meanwhile."""
+    for number in range(7):
+        rows.receive(f"1.{number}.1", study=f"1.{number}")
+        rows.clock.advance(number % 2)
+    with rows.database.read() as connection:
+        first = status.studies(connection, Page(most=3))
+    rows.receive("1.0.2", study="1.0")
+    then = page(rows, most=3, after=tuple(first[-1]["key"]))
+    assert [item["study_uid"] for item in first] == ["1.6", "1.5", "1.4"]
+    assert then == ["1.3", "1.2", "1.1"]
+
+
+def test_a_page_holds_what_is_asked_for(rows: Rows) -> None:
+    start = rows.clock()
+    rows.queued("1.1.1", "1.1")
+    rows.clock.advance(10)
+    rows.receive("1.2.1", study="1.2", source="US2")
+    rows.receive("1.2.2", study="1.2", source="US3")  # the first counts
+    later = rows.clock()
+    assert page(rows, state="queued") == ["1.1"]
+    assert page(rows, source_ae="US2") == ["1.2"]
+    assert page(rows, source_ae="US3") == []
+    assert page(rows, source_ae="US2", state="queued") == []
+    assert page(rows, since_us=later) == ["1.2"]
+    assert page(rows, until_us=later) == ["1.1"]
+    assert page(rows, since_us=start, until_us=later + 1) == ["1.2", "1.1"]
+
+
+def test_counts_follow_every_way_of_changing_rows(rows: Rows, tmp_path: Path) -> None:
+    """By the state machine, and behind its back: inserted, moved together, deleted."""
+    rows.delivering(Spool(tmp_path / "objects"), ["pacs"], count=3)
+    rows.receive("1.8.1", study="1.8")
+    assert counted(rows) == {"delivering": 1, "receiving": 1}
+    studies, deliveries = schema.studies, schema.deliveries
+    rows.database.write(
+        lambda c: c.execute(update(studies).values(state=StudyState.PARKED, purged_us=5)) and None
+    )
+    rows.database.write(
+        lambda c: c.execute(update(deliveries).values(state=DeliveryState.PARKED)) and None
+    )
+    assert counted(rows) == {"parked": 2}
+    with rows.database.read() as connection:
+        (pacs,) = status.destinations(connection, [])
+        assert (pacs["name"], pacs["pending"], pacs["parked"]) == ("pacs", 0, 3)
+        assert status.purged(connection) == {"studies": 2, "last_us": 5}
+    rows.database.write(
+        lambda c: (
+            c.execute(update(studies).values(purged_us=None).where(studies.c.id == 1)) and None
+        )
+    )
+    rows.database.write(lambda c: c.execute(delete(deliveries).where(deliveries.c.id < 3)) and None)
+    with rows.database.read() as connection:
+        assert status.purged(connection)["studies"] == 1
+        assert status.destinations(connection, ["pacs"])[0]["parked"] == 1
+
+
+def test_what_is_rolled_back_is_not_counted(rows: Rows) -> None:
+    rows.receive("1.8.1", study="1.8")
+
+    def fails(connection: Connection) -> None:
+        connection.execute(update(schema.studies).values(state=StudyState.PARKED))
+        raise InputError("no")
+
+    with pytest.raises(InputError):
+        rows.database.write(fails)
+    assert counted(rows) == {"receiving": 1}
+
+
+def counted(rows: Rows) -> dict[str, int]:
+    """Return the counts that are not zero, once they are seen to be those of the rows."""
+    with rows.database.read() as connection:
+        found = {state: number for state, number in status.counts(connection).items() if number}
+        state = schema.studies.c.state
+        query = select(state, func.count()).group_by(state)
+        assert found == dict(map(tuple, connection.execute(query)))
+    return found
