@@ -67,6 +67,18 @@ def _encoded(keyword: str, value: str | Code) -> RawDataElement:
     return cast(RawDataElement, element)
 
 
+def text_of(ds: Dataset, keyword: str) -> str:
+    """Return the ASCII text of an element that was read, and decode no more for it.
+
+    Raises
+    ------
+    KeyError
+        The data set has no such element.
+    """
+    value = ds.get_item(_tag(keyword)).value
+    return str(value, "ascii").rstrip(" \0") if isinstance(value, bytes) else str(value)
+
+
 def codes_of(ds: Dataset, keyword: str) -> tuple[Code, ...]:
     """Return the codes of a sequence in a data set that was read, at any depth.
 

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 from dicom_io import codes
 from dicom_io.codes import Code
 from dicom_io.errors import ObjectError
-from dicom_io.items import codes_of
+from dicom_io.items import codes_of, text_of
 from dicom_io.sr_items import RELATIONS, content_items, decimal
 
 # Where an item of each value type has its value (PS3.3 C.17.3)
@@ -49,9 +49,10 @@ def check_items(ds: Dataset, items: Items) -> None:
     if not title or any(ds[keyword].value != value for keyword, value in _ROOT.items()):
         raise ObjectError("the report does not say that it is one, and unverified")
     for _, item in items:
-        value = item.get(_VALUES[item.ValueType])
+        value = item.get(_VALUES[text_of(item, "ValueType")])
         named = len(codes_of(item, "ConceptNameCodeSequence")) == 1
-        if value in (None, "", []) or not named or item.RelationshipType not in RELATIONS:
+        related = text_of(item, "RelationshipType") in RELATIONS
+        if value in (None, "", []) or not named or not related:
             raise ObjectError("an item of the report is not whole")
 
 
@@ -70,7 +71,9 @@ def said(container: Dataset) -> Said:
 
 def _value(item: Dataset) -> str:
     """Return an item's value, and the codes and numbers that belong to it: a side, limits."""
-    below = [i for i in item.get("ContentSequence", ()) if i.ValueType in ("CODE", "NUM")]
+    below = [
+        i for i in item.get("ContentSequence", ()) if text_of(i, "ValueType") in ("CODE", "NUM")
+    ]
     return " ".join([own_value(item), *(f"{_concept(i)}={_value(i)}" for i in below)])
 
 
@@ -80,13 +83,14 @@ def _concept(item: Dataset) -> str:
 
 def own_value(item: Dataset) -> str:
     """Return an item's value: a number with its unit, a code, or the text."""
-    if item.ValueType == "CODE":
+    value_type = text_of(item, "ValueType")
+    if value_type == "CODE":
         return codes_of(item, "ConceptCodeSequence")[0].value
-    if item.ValueType == "NUM":
+    if value_type == "NUM":
         (measured,) = item.MeasuredValueSequence
         unit = codes_of(measured, "MeasurementUnitsCodeSequence")[0].value
         return f"{measured.NumericValue.original_string} {unit}"
-    return str(item[_VALUES[item.ValueType]].value)
+    return str(item[_VALUES[value_type]].value)
 
 
 def compare(said: Said, expected: Expected, message: str) -> None:

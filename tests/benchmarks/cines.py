@@ -48,9 +48,7 @@ def frozen(count: int) -> Iterator[Frame]:
         yield frame
 
 
-def write(
-    path: Path, frames: Frames, count: int, encoding: Encoding = Encoding.EXPLICIT
-) -> Path:
+def write(path: Path, frames: Frames, count: int, encoding: Encoding = Encoding.EXPLICIT) -> Path:
     """Write a cine as a study of its own; uncompressed pixels are written frame by frame."""
     native = encoding is Encoding.EXPLICIT
     whole = np.stack(list(frames(2 if native else count)))

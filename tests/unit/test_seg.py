@@ -335,7 +335,7 @@ def test_findings_that_do_not_fit_are_refused(tmp_path: Path, wrong, message: st
 def test_packing_round_trip(shape: tuple[int, int], count: int) -> None:
     """Bits follow each other across frames; the whole is even (PS3.5 8.1.1)."""
     planes = np.random.default_rng(count).random((count, *shape)) > 0.5
-    packed = pack(iter(planes))
+    packed = pack(((0, plane) for plane in planes), count, shape[0] * shape[1])
     assert len(packed) % 2 == 0
     read = [unpack(packed, n, *shape) for n in range(count)]
     assert (planes == np.array(read)).all()
