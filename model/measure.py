@@ -12,6 +12,7 @@ MAX_CONTOUR_POINTS = 200  # a POLYLINE of more points draws no better and bloats
 _TOLERANCE_PX = 0.25  # that thinning begins with
 _STATIONS = 128  # places along the long axis where the width is taken
 _MARGIN_OFFSETS_PX = (2.0, 3.0, 4.0)  # how far inside and outside the margin grey is read
+MARGIN_REACH_PX = int(max(_MARGIN_OFFSETS_PX)) + 4  # grey beyond a node's box that is looked at
 
 
 @dataclass(frozen=True)
@@ -189,9 +190,8 @@ def _length(points: NDArray[np.float64]) -> float:
 
 def _margin_step(outline: NDArray[np.float64], grey: NDArray[np.uint8]) -> float:
     """Mean absolute grey step from just inside to just outside of the outline, 0..1."""
-    reach = int(max(_MARGIN_OFFSETS_PX)) + 4
-    x0, y0 = np.maximum(np.floor(outline.min(axis=0)).astype(int) - reach, 0)
-    x1, y1 = np.ceil(outline.max(axis=0)).astype(int) + reach
+    x0, y0 = np.maximum(np.floor(outline.min(axis=0)).astype(int) - MARGIN_REACH_PX, 0)
+    x1, y1 = np.ceil(outline.max(axis=0)).astype(int) + MARGIN_REACH_PX
     # a little smoothing, or speckle would count as a step
     patch = ndimage.gaussian_filter(grey[y0:y1, x0:x1].astype(np.float64), 1.0)
     smooth = _smooth(outline)[:-1] - np.array([x0, y0]) - 0.5
