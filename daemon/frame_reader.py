@@ -23,7 +23,7 @@ from model.preprocess import Prepared, Spec, prepare
 from model.tissue import colour_fraction, grey_without_overlay
 
 _COLOUR_LIMIT = 0.25  # of the tissue; above it the grey image is not what the model was trained on
-_BATCH = 8  # regions predicted together
+_BATCH = 4  # regions predicted together; more take memory, and on processors no less time
 
 
 class Predicting(Protocol):
