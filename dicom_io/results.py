@@ -181,6 +181,7 @@ def finish(
 ) -> BuiltObject:
     """Return the object's checked bytes, with the patient and study of one source."""
     data = serialise(ds, patient, syntax)
+    ds.pop("PixelData", None)  # they lie in `data` now; those of a cine take tens of megabytes
     validate.check(data, findings, sources)
     return BuiltObject(
         role,

@@ -6,6 +6,7 @@ so the dataset is written here element by element.
 
 from collections.abc import Sequence
 from enum import StrEnum
+from io import BytesIO
 
 from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
@@ -83,7 +84,8 @@ def segmentation(
     ds.PerFrameFunctionalGroupsSequence = list(groups)
     ds.NumberOfFrames = len(frames)
     ds.SegmentsOverlap = "YES" if _overlap(frames) else "NO"
-    ds.PixelData = pack(map(band_of, frames), len(frames), ds.Rows * ds.Columns)
+    # a stream goes into the file as it is; bytes would be copied once more
+    ds.PixelData = BytesIO(pack(map(band_of, frames), len(frames), ds.Rows * ds.Columns))
     ds["PixelData"].VR = "OB"
     return ds
 
