@@ -75,7 +75,10 @@ def text_of(ds: Dataset, keyword: str) -> str:
     KeyError
         The data set has no such element.
     """
-    value = ds.get_item(_tag(keyword)).value
+    element = ds.get_item(_tag(keyword))
+    if element is None:
+        raise KeyError(keyword)
+    value = element.value
     return str(value, "ascii").rstrip(" \0") if isinstance(value, bytes) else str(value)
 
 
