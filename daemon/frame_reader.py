@@ -134,7 +134,7 @@ def _digest(pixels: NDArray[np.uint8], panel: Panel) -> bytes:
     x0, y0, x1, y1 = panel.box
     top, left = max(y0 - MARGIN_REACH_PX, 0), max(x0 - MARGIN_REACH_PX, 0)
     part = pixels[top : y1 + MARGIN_REACH_PX, left : x1 + MARGIN_REACH_PX]
-    return hashlib.sha256(np.ascontiguousarray(part)).digest()
+    return hashlib.sha256(np.ascontiguousarray(part).data).digest()
 
 
 def read_frames(

@@ -6,6 +6,7 @@ decoded once.
 
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from io import BytesIO
 from typing import cast
 
 from pydicom.charset import default_encoding
@@ -62,8 +63,8 @@ def _encoded(keyword: str, value: str | Code) -> RawDataElement:
     buffer = DicomBytesIO()
     buffer.is_implicit_VR, buffer.is_little_endian = False, True
     write_dataset(buffer, ds)
-    buffer.seek(0)
-    (element,) = read_dataset(buffer, is_implicit_VR=False, is_little_endian=True).elements()
+    written = BytesIO(buffer.getvalue())
+    (element,) = read_dataset(written, is_implicit_VR=False, is_little_endian=True).elements()
     return cast(RawDataElement, element)
 
 
@@ -75,10 +76,9 @@ def text_of(ds: Dataset, keyword: str) -> str:
     KeyError
         The data set has no such element.
     """
-    element = ds.get_item(_tag(keyword))
-    if element is None:
+    if keyword not in ds:
         raise KeyError(keyword)
-    value = element.value
+    value = ds.get_item(_tag(keyword)).value
     return str(value, "ascii").rstrip(" \0") if isinstance(value, bytes) else str(value)
 
 
@@ -105,9 +105,9 @@ def all_codes(ds: Dataset) -> Iterator[Code]:
 
 
 def _codes_in(ds: Dataset, tag: BaseTag) -> tuple[Code, ...]:
-    element = ds.get_item(tag)
-    if isinstance(element, RawDataElement) and tag in _REPEATED:
-        return _decoded(bytes(element.value or b""))
+    value = ds.get_item(tag).value if tag in _REPEATED and tag in ds else None
+    if isinstance(value, bytes):  # as it was read
+        return _decoded(value)
     return tuple(code for item in ds[tag].value for code in all_codes(item))
 
 

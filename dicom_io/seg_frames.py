@@ -86,7 +86,8 @@ def band_of(frame: SegFrame) -> tuple[int, NDArray[np.bool_]]:
 
 def _fits(view: NodeView, source: Source) -> bool:
     height, width = view.mask.shape
-    return 0 <= view.row <= source.rows - height and 0 <= view.column <= source.columns - width
+    down, right = source.rows - height, source.columns - width
+    return bool(0 <= view.row <= down and 0 <= view.column <= right)
 
 
 def pack(bands: Iterable[tuple[int, NDArray[np.bool_]]], count: int, size: int) -> bytes:
