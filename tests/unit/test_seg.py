@@ -190,8 +190,10 @@ def test_overlap_is_declared(tmp_path: Path) -> None:
     sets, paths = study(tmp_path, SourceSpec())
     apart = [node(1, view(sets[0], row=0)), node(2, view(sets[0], row=12))]
     over = [node(1, view(sets[0], row=0)), node(2, view(sets[0], row=2))]
-    declared = [build(findings(sets, n), paths)[0].SegmentsOverlap for n in (apart, over)]
-    assert declared == ["NO", "YES"]
+    # their boxes share a corner, where neither has a pixel
+    near = [node(1, view(sets[0], row=0, column=4)), node(2, view(sets[0], row=5, column=12))]
+    declared = [build(findings(sets, n), paths)[0].SegmentsOverlap for n in (apart, over, near)]
+    assert declared == ["NO", "YES", "NO"]
 
 
 def test_empty_frames_are_left_out(tmp_path: Path) -> None:
