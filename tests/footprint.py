@@ -29,19 +29,6 @@ class Footprint:
         )
 
 
-def proportional(pid: int) -> int:
-    """Return the bytes that a process and its descendants hold, what they share counted once."""
-    return sum(_rollup(one) for one in _family(pid))
-
-
-def _rollup(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:  # it has ended meanwhile
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
-
-
 def forget_peak(pid: int) -> None:
     """Let the peak begin at what is held now (proc(5), clear_refs)."""
     for one in _family(pid):

@@ -1,8 +1,9 @@
 """Long cines through the service: its memory, its time by the number of frames, frozen pictures.
 
 A cine of 1024 × 768 RGB comes by C-STORE, every frame of it is analysed, SEG and report arrive in
-a PACS. Memory is the proportional set size of all processes of the service, so that what they
-share counts once, sampled as often as the kernel answers; idle is after a study of four stills.
+a PACS. Memory is the resident size of all processes of the service, summed, so that what two of
+them share counts twice, idle or not; it is sampled every few milliseconds. Idle is after a study of
+four stills.
 Time is from the last C-STORE response to the report, less the quiet period.
 
     python -m tests.benchmarks.bench_cine [--rounds N] [--json FILE]
@@ -19,7 +20,7 @@ from dicom_io.synthetic import Encoding
 from tests.benchmarks import cines
 from tests.benchmarks.bench_latency import QUIET_S, TimingPacs, fresh_study, latency_s
 from tests.benchmarks.table import Figure, at_most, finish, within
-from tests.footprint import MIB, Footprint, forget_peak, proportional
+from tests.footprint import MIB, Footprint, forget_peak
 from tests.node import Node, destination
 
 LONG = 300
@@ -34,7 +35,6 @@ class Peak:
 
     def __init__(self) -> None:
         self.most = 0
-        self.samples = 0
 
     @contextmanager
     def watch(self, pid: int) -> Iterator[None]:
@@ -42,9 +42,8 @@ class Peak:
         done = threading.Event()
 
         def sample() -> None:
-            while not done.wait(0.01):
-                self.most = max(self.most, proportional(pid))
-                self.samples += 1
+            while not done.wait(0.005):
+                self.most = max(self.most, Footprint.of(pid).memory)
 
         thread = threading.Thread(target=sample)
         thread.start()
@@ -62,8 +61,7 @@ class Bench:
         self._folder, self._node, self._pacs = folder, node, pacs
         latency_s(node, pacs, fresh_study(folder / "small"))
         time.sleep(1)
-        self.idle = proportional(node.pid)
-        self._idle_sum = Footprint.of(node.pid).memory
+        self.idle = Footprint.of(node.pid).memory
 
     def seconds(
         self, frames: cines.Frames, count: int, encoding: Encoding = Encoding.EXPLICIT
@@ -81,7 +79,7 @@ class Bench:
         forget_peak(self._node.pid)
         with peak.watch(self._node.pid):
             self.seconds(cines.moving, count, encoding)
-        own = Footprint.of(self._node.pid).peak - self._idle_sum
+        own = Footprint.of(self._node.pid).peak - self.idle
         return (peak.most - self.idle) / MIB, own / MIB
 
 
