@@ -48,7 +48,7 @@ def sources(folder: Path, *, cine: bool) -> tuple[list[Dataset], list[Path]]:
 
 def nodes(sets: Sequence[Dataset], per_frame: int) -> list[NodeFinding]:
     """Return nodes of 150 × 147 pixels on every frame; those of a cine wander."""
-    found = []
+    found: list[NodeFinding] = []
     for ds in sets:
         for number in range(per_frame):
             frames = range(1, int(ds.get("NumberOfFrames", 1)) + 1)
