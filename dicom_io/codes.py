@@ -1,6 +1,7 @@
 """Coded concepts of the result objects (PS3.16), and the private ones of this product."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from pydicom.dataset import Dataset
 
@@ -26,6 +27,10 @@ class Code:
     def matches(self, ds: Dataset) -> bool:
         """Whether a code sequence's item names this concept; the meaning does not count."""
         return (ds.get("CodeValue"), ds.get("CodingSchemeDesignator")) == (self.value, self.scheme)
+
+    def means(self, other: "Code") -> bool:
+        """Whether two codes name one concept; the meaning's words do not count."""
+        return (self.value, self.scheme) == (other.value, other.scheme)
 
 
 KEYWORDS = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")  # in the order of Code's fields
@@ -172,6 +177,7 @@ SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operatio
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005
 
 
+@cache
 def known() -> frozenset[Code]:
     """Return every concept that is defined here."""
     values = list(globals().values())

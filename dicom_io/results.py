@@ -181,6 +181,7 @@ def finish(
 ) -> BuiltObject:
     """Return the object's checked bytes, with the patient and study of one source."""
     data = serialise(ds, patient, syntax)
+    ds.pop("PixelData", None)  # they lie in `data` now; those of a cine take tens of megabytes
     validate.check(data, findings, sources)
     return BuiltObject(
         role,
@@ -209,7 +210,9 @@ def serialise(ds: Dataset, patient: Source, syntax: UID = ExplicitVRLittleEndian
             whole[keyword] = verbatim.raw_element(keyword, value)
     # else pydicom decodes every raw element and encodes it again, losing padding and odd bytes
     whole.set_original_encoding(False, True, whole._character_set)
+    header = part10.header(ds.SOPClassUID, ds.SOPInstanceUID, syntax)
     body = io.BytesIO()
+    if not syntax.is_deflated:
+        body.write(header)  # in one buffer: the SEG of a cine has tens of megabytes
     dcmwrite(body, whole, implicit_vr=False, little_endian=True)
-    data = deflate(body.getvalue()) if syntax.is_deflated else body.getvalue()
-    return part10.header(ds.SOPClassUID, ds.SOPInstanceUID, syntax) + data
+    return header + deflate(body.getvalue()) if syntax.is_deflated else body.getvalue()

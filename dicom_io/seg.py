@@ -6,9 +6,8 @@ so the dataset is written here element by element.
 
 from collections.abc import Sequence
 from enum import StrEnum
+from io import BytesIO
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import SegmentationStorage
 
@@ -23,9 +22,9 @@ from dicom_io.context import (
     series_description,
     state_lossiness,
 )
-from dicom_io.findings import NodeFinding, StudyFindings
+from dicom_io.findings import NodeFinding, NodeView, StudyFindings
 from dicom_io.node_colour import cielab
-from dicom_io.seg_frames import SegFrame, frames_of, functional_groups, pack, paint, reference
+from dicom_io.seg_frames import SegFrame, band_of, frames_of, functional_groups, pack, reference
 
 
 class Geometry(StrEnum):
@@ -85,7 +84,8 @@ def segmentation(
     ds.PerFrameFunctionalGroupsSequence = list(groups)
     ds.NumberOfFrames = len(frames)
     ds.SegmentsOverlap = "YES" if _overlap(frames) else "NO"
-    ds.PixelData = pack(paint(frame) for frame in frames)
+    # a stream goes into the file as it is; bytes would be copied once more
+    ds.PixelData = BytesIO(pack(map(band_of, frames), len(frames), ds.Rows * ds.Columns))
     ds["PixelData"].VR = "OB"
     return ds
 
@@ -212,11 +212,22 @@ def _geometry(
 
 
 def _overlap(frames: Sequence[SegFrame]) -> bool:
-    """Tell whether two segments share a pixel: each frame against all before it on its place."""
-    taken: dict[int, NDArray[np.bool_]] = {}
+    """Tell whether two segments share a pixel: each frame against those before it on its place."""
+    before: dict[int, list[NodeView]] = {}
     for frame in frames:
-        mask, before = paint(frame), taken.get(frame.position)
-        if before is not None and (before & mask).any():
+        others = before.setdefault(frame.position, [])
+        if any(_share(view, other) for view in frame.views for other in others):
             return True
-        taken[frame.position] = mask if before is None else before | mask
+        others += frame.views
     return False
+
+
+def _share(a: NodeView, b: NodeView) -> bool:
+    top, left = max(a.row, b.row), max(a.column, b.column)
+    bottom = min(a.row + a.mask.shape[0], b.row + b.mask.shape[0])
+    right = min(a.column + a.mask.shape[1], b.column + b.mask.shape[1])
+    if bottom <= top or right <= left:
+        return False
+    part_a = a.mask[top - a.row : bottom - a.row, left - a.column : right - a.column]
+    part_b = b.mask[top - b.row : bottom - b.row, left - b.column : right - b.column]
+    return bool((part_a & part_b).any())

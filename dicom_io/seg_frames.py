@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from dicom_io import codes
 from dicom_io.context import Source
 from dicom_io.errors import ObjectError
 from dicom_io.findings import NodeFinding, NodeView
+from dicom_io.items import new_item, put
 
 
 @dataclass(frozen=True)
@@ -63,32 +63,52 @@ def _by_frame(node: NodeFinding) -> dict[tuple[str, int], list[NodeView]]:
 
 def paint(frame: SegFrame) -> NDArray[np.bool_]:
     """Return the (rows, columns) bool mask of one stored frame."""
-    source = frame.source
-    plane = np.zeros((source.rows, source.columns), dtype=bool)
-    for view in frame.views:
-        height, width = view.mask.shape
-        if not (
-            0 <= view.row <= source.rows - height and 0 <= view.column <= source.columns - width
-        ):
-            raise ObjectError("a mask reaches beyond its source frame")
-        plane[view.row : view.row + height, view.column : view.column + width] |= view.mask
+    plane = np.zeros((frame.source.rows, frame.source.columns), dtype=bool)
+    first, band = band_of(frame)
+    plane[first : first + len(band)] = band
     return plane
 
 
-def pack(planes: Iterable[NDArray[np.bool_]]) -> bytes:
+def band_of(frame: SegFrame) -> tuple[int, NDArray[np.bool_]]:
+    """Return the rows of a stored frame that show anything: the first one's number, the rows."""
+    source, views = frame.source, frame.views
+    if any(not _fits(view, source) for view in views):
+        raise ObjectError("a mask reaches beyond its source frame")
+    first = min((view.row for view in views), default=0)
+    end = max((view.row + len(view.mask) for view in views), default=0)
+    band = np.zeros((end - first, source.columns), dtype=bool)
+    for view in views:
+        height, width = view.mask.shape
+        top = view.row - first
+        band[top : top + height, view.column : view.column + width] |= view.mask
+    return first, band
+
+
+def _fits(view: NodeView, source: Source) -> bool:
+    height, width = view.mask.shape
+    down, right = source.rows - height, source.columns - width
+    return bool(0 <= view.row <= down and 0 <= view.column <= right)
+
+
+def pack(bands: Iterable[tuple[int, NDArray[np.bool_]]], count: int, size: int) -> bytes:
     """Return the bits of all frames, first pixel in the least significant bit (PS3.5 8.1.1).
 
-    Frames follow each other without padding, so eight of them always end on a byte: eight are
-    packed at a time, which keeps a long cine's unpacked bits out of memory.
+    Frames follow each other without padding, so one may begin within a byte.
+
+    Parameters
+    ----------
+    bands
+        The rows of each frame that show anything, as `band_of` returns them.
+    count, size
+        Number of frames, and of pixels in each.
     """
-    remaining = iter(planes)
-    packed = bytearray()
-    while chunk := list(islice(remaining, 8)):
-        bits = np.concatenate([plane.ravel() for plane in chunk])
-        packed += np.packbits(bits, bitorder="little").tobytes()
-    if len(packed) % 2:
-        packed += b"\0"
-    return bytes(packed)
+    packed = np.zeros(-(-count * size // 16) * 2, np.uint8)  # even, as every value (PS3.5 7.1.1)
+    for index, (first, band) in enumerate(bands):
+        start = index * size + first * band.shape[1]
+        bits = np.concatenate([np.zeros(start % 8, bool), band.ravel()])
+        octets = np.packbits(bits, bitorder="little")
+        packed[start // 8 : start // 8 + len(octets)] |= octets
+    return packed.tobytes()
 
 
 def unpack(data: bytes, index: int, rows: int, columns: int) -> NDArray[np.bool_]:
@@ -108,23 +128,21 @@ def functional_groups(frames: Sequence[SegFrame], *, positions: bool) -> Iterato
     positions
         Write an invented ImagePositionPatient, one millimetre per source frame.
     """
-    derivation = [codes.SEGMENTATION.item()]  # shared: items are only written, never changed
-    purpose = [codes.SOURCE_IMAGE.item()]
     for frame in frames:
-        ds = Dataset()
+        ds = new_item()
         ds.FrameContentSequence = [_frame_content(frame)]
-        ds.DerivationImageSequence = [_derivation(frame, derivation, purpose)]
-        ds.SegmentIdentificationSequence = [Dataset()]
+        ds.DerivationImageSequence = [_derivation(frame)]
+        ds.SegmentIdentificationSequence = [new_item()]
         ds.SegmentIdentificationSequence[0].ReferencedSegmentNumber = frame.segment
         if positions:
-            ds.PlanePositionSequence = [Dataset()]
+            ds.PlanePositionSequence = [new_item()]
             ds.PlanePositionSequence[0].ImagePositionPatient = [0, 0, frame.position - 1]
         yield ds
 
 
 def _frame_content(frame: SegFrame) -> Dataset:
-    ds = Dataset()
-    ds.StackID = "1"
+    ds = new_item()
+    put(ds, "StackID", "1")
     ds.InStackPositionNumber = frame.position
     ds.DimensionIndexValues = [frame.segment, frame.position]
     if frame.source.is_cine and not frame.source.names_frames:
@@ -132,20 +150,20 @@ def _frame_content(frame: SegFrame) -> Dataset:
     return ds
 
 
-def _derivation(frame: SegFrame, derivation: list[Dataset], purpose: list[Dataset]) -> Dataset:
-    ds = Dataset()
-    ds.DerivationCodeSequence = derivation
+def _derivation(frame: SegFrame) -> Dataset:
+    ds = new_item()
+    put(ds, "DerivationCodeSequence", codes.SEGMENTATION)
     image = reference(frame.source, frame.frame_number)
-    image.PurposeOfReferenceCodeSequence = purpose
+    put(image, "PurposeOfReferenceCodeSequence", codes.SOURCE_IMAGE)
     ds.SourceImageSequence = [image]
     return ds
 
 
 def reference(source: Source, *frame_numbers: int) -> Dataset:
     """Return an image reference; frames are named only where there are several (PS3.3 10.3)."""
-    ds = Dataset()
-    ds.ReferencedSOPClassUID = source.sop_class_uid
-    ds.ReferencedSOPInstanceUID = source.sop_instance_uid
+    ds = new_item()
+    put(ds, "ReferencedSOPClassUID", source.sop_class_uid)
+    put(ds, "ReferencedSOPInstanceUID", source.sop_instance_uid)
     if source.names_frames and frame_numbers:
         ds.ReferencedFrameNumber = list(frame_numbers)
     return ds

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, ComprehensiveSRStorage
 
 from dicom_io import codes, sr_groups, sr_items, sr_text
+from dicom_io.codes import Code
 from dicom_io.context import MANUFACTURER, Source, Stamp, describe, plain, series_description
 from dicom_io.errors import ObjectError
 from dicom_io.findings import ImageRead, StudyFindings
@@ -164,17 +165,17 @@ def _observer(findings: StudyFindings) -> Iterator[Dataset]:
 
 def _procedures(sources: Sequence[Source]) -> Iterator[Dataset]:
     """Yield the imaging procedures reported, not the algorithm (IHE AI Results)."""
-    seen: dict[tuple[str, str], Dataset] = {}
+    seen: dict[tuple[str, str], Code] = {}
     for source in sources:
         for item in source.ds.get("ProcedureCodeSequence") or ():
             code = _procedure(item)
             if code is not None:
-                seen.setdefault((code.CodeValue, code.CodingSchemeDesignator), code)
-    for value in list(seen.values()) or [codes.IMAGING_PROCEDURE.item()]:
+                seen.setdefault((code.value, code.scheme), code)
+    for value in list(seen.values()) or [codes.IMAGING_PROCEDURE]:
         yield sr_items.code(MODIFIER, codes.PROCEDURE_REPORTED, value)
 
 
-def _procedure(item: Dataset) -> Dataset | None:
+def _procedure(item: Dataset) -> Code | None:
     """Return a source's procedure code, or None where it is incomplete or not ASCII."""
     keywords = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
     values = [str(item.get(keyword) or "").strip() for keyword in keywords]
@@ -182,7 +183,7 @@ def _procedure(item: Dataset) -> Dataset | None:
         return None
     if len(values[0]) > 16 or len(values[1]) > 16 or len(values[2]) > 64:
         return None
-    return codes.Code(*values).item()
+    return Code(*values)
 
 
 def _library(findings: StudyFindings, sources: Mapping[str, Source]) -> Iterator[Dataset]:

@@ -12,6 +12,7 @@ from dicom_io.codes import SOURCE, Code
 from dicom_io.context import Source, plain
 from dicom_io.contour import closed
 from dicom_io.errors import ObjectError
+from dicom_io.items import new_item, put
 from dicom_io.seg_frames import reference
 
 CONTAINS = "CONTAINS"
@@ -27,12 +28,12 @@ RELATIONS = frozenset({CONTAINS, CONTEXT, ACQUISITION, MODIFIER, PROPERTY, INFER
 def _item(
     value_type: str, relation: str | None, name: Code | None, children: Iterable[Dataset]
 ) -> Dataset:
-    ds = Dataset()
+    ds = new_item()
     if relation:
-        ds.RelationshipType = relation
-    ds.ValueType = value_type
+        put(ds, "RelationshipType", relation)
+    put(ds, "ValueType", value_type)
     if name:
-        ds.ConceptNameCodeSequence = [name.item()]
+        put(ds, "ConceptNameCodeSequence", name)
     if items := list(children):
         ds.ContentSequence = items
     return ds
@@ -47,21 +48,19 @@ def container(
 ) -> Dataset:
     """Return a CONTAINER; the root of a tree has no `relation`."""
     ds = _item("CONTAINER", relation, name, children)
-    ds.ContinuityOfContent = "SEPARATE"
+    put(ds, "ContinuityOfContent", "SEPARATE")
     if template:
-        used = Dataset()
-        used.MappingResource = "DCMR"
-        used.TemplateIdentifier = template
+        used = new_item()
+        put(used, "MappingResource", "DCMR")
+        put(used, "TemplateIdentifier", template)
         ds.ContentTemplateSequence = [used]
     return ds
 
 
-def code(
-    relation: str, name: Code, value: Code | Dataset, children: Iterable[Dataset] = ()
-) -> Dataset:
-    """Return a CODE; `value` may be the ready item of a code sequence."""
+def code(relation: str, name: Code, value: Code, children: Iterable[Dataset] = ()) -> Dataset:
+    """Return a CODE."""
     ds = _item("CODE", relation, name, children)
-    ds.ConceptCodeSequence = [value.item() if isinstance(value, Code) else value]
+    put(ds, "ConceptCodeSequence", value)
     return ds
 
 
@@ -77,9 +76,9 @@ def number(
 ) -> Dataset:
     """Return a NUM, rounded to four decimals (DS holds 16 characters)."""
     ds = _item("NUM", relation, name, children)
-    measured = Dataset()
+    measured = new_item()
     measured.NumericValue = decimal(value)
-    measured.MeasurementUnitsCodeSequence = [unit.item()]
+    put(measured, "MeasurementUnitsCodeSequence", unit)
     ds.MeasuredValueSequence = [measured]
     return ds
 

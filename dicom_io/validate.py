@@ -24,6 +24,7 @@ from dicom_io import codes
 from dicom_io.context import MANUFACTURER, Source, plain
 from dicom_io.errors import ObjectError
 from dicom_io.findings import StudyFindings
+from dicom_io.items import codes_of
 from dicom_io.sr_items import content_items
 from dicom_io.validate_codes import check_codes
 from dicom_io.validate_pr import check_graphics
@@ -137,7 +138,7 @@ def _makers(ds: Dataset) -> tuple[object, ...]:
         (ds.ManufacturerModelName, ds.DeviceSerialNumber, ds.SoftwareVersions),
         (model.Manufacturer, model.ManufacturerModelName, model.DeviceSerialNumber),
         (model.DeviceUID, list(model.SoftwareVersions)),
-        codes.PROCESSING_EQUIPMENT.matches(model.PurposeOfReferenceCodeSequence[0]),
+        list(codes_of(model, "PurposeOfReferenceCodeSequence")) == [codes.PROCESSING_EQUIPMENT],
     )
 
 

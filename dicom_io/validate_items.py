@@ -1,12 +1,13 @@
 """What the content items of a report say, and whether each item is whole (PS3.3 C.17.3)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydicom.dataset import Dataset
 
 from dicom_io import codes
 from dicom_io.codes import Code
 from dicom_io.errors import ObjectError
+from dicom_io.items import codes_of, text_of
 from dicom_io.sr_items import RELATIONS, content_items, decimal
 
 # Where an item of each value type has its value (PS3.3 C.17.3)
@@ -22,6 +23,7 @@ _VALUES = {
     "TIME": "Time",
     "UIDREF": "UID",
 }
+Items = Sequence[tuple[Code, Dataset]]  # each with the code that names it
 Said = Mapping[str, list[str]]  # the values of a container's items by their concept
 Expected = Mapping[Code, str | tuple[str, ...] | None]  # None: must not be said
 
@@ -36,21 +38,27 @@ _ROOT = {
 }
 
 
-def check_items(ds: Dataset) -> None:
-    """Raise ObjectError unless the root is a report's, and every item whole."""
-    title = codes.REPORT.matches(ds.ConceptNameCodeSequence[0])
+def items_of(ds: Dataset) -> Items:
+    """Return every item of a report below its root, parents first."""
+    return [(concept(item), item) for item in content_items(ds)]
+
+
+def check_items(ds: Dataset, items: Items) -> None:
+    """Raise ObjectError unless the root is a report's, and every item below it whole."""
+    title = codes.REPORT.means(concept(ds))
     if not title or any(ds[keyword].value != value for keyword, value in _ROOT.items()):
         raise ObjectError("the report does not say that it is one, and unverified")
-    for item in content_items(ds):
-        value = item.get(_VALUES[item.ValueType])
-        named = len(item.ConceptNameCodeSequence) == 1
-        if value in (None, "", []) or not named or item.RelationshipType not in RELATIONS:
+    for _, item in items:
+        value = item.get(_VALUES[text_of(item, "ValueType")])
+        named = len(codes_of(item, "ConceptNameCodeSequence")) == 1
+        related = text_of(item, "RelationshipType") in RELATIONS
+        if value in (None, "", []) or not named or not related:
             raise ObjectError("an item of the report is not whole")
 
 
-def named(ds: Dataset, name: Code) -> Iterator[Dataset]:
-    """Yield the items of a concept, at any depth."""
-    return (i for i in content_items(ds) if name.matches(i.ConceptNameCodeSequence[0]))
+def named(items: Items, name: Code) -> Iterator[Dataset]:
+    """Yield those of the items that are of a concept."""
+    return (item for concept, item in items if name.means(concept))
 
 
 def said(container: Dataset) -> Said:
@@ -63,23 +71,26 @@ def said(container: Dataset) -> Said:
 
 def _value(item: Dataset) -> str:
     """Return an item's value, and the codes and numbers that belong to it: a side, limits."""
-    below = [i for i in item.get("ContentSequence", ()) if i.ValueType in ("CODE", "NUM")]
+    below = [
+        i for i in item.get("ContentSequence", ()) if text_of(i, "ValueType") in ("CODE", "NUM")
+    ]
     return " ".join([own_value(item), *(f"{_concept(i)}={_value(i)}" for i in below)])
 
 
 def _concept(item: Dataset) -> str:
-    return str(item.ConceptNameCodeSequence[0].CodeValue)
+    return concept(item).value
 
 
 def own_value(item: Dataset) -> str:
     """Return an item's value: a number with its unit, a code, or the text."""
-    if item.ValueType == "CODE":
-        return str(item.ConceptCodeSequence[0].CodeValue)
-    if item.ValueType == "NUM":
+    value_type = text_of(item, "ValueType")
+    if value_type == "CODE":
+        return codes_of(item, "ConceptCodeSequence")[0].value
+    if value_type == "NUM":
         (measured,) = item.MeasuredValueSequence
-        unit = measured.MeasurementUnitsCodeSequence[0].CodeValue
+        unit = codes_of(measured, "MeasurementUnitsCodeSequence")[0].value
         return f"{measured.NumericValue.original_string} {unit}"
-    return str(item[_VALUES[item.ValueType]].value)
+    return str(item[_VALUES[value_type]].value)
 
 
 def compare(said: Said, expected: Expected, message: str) -> None:
@@ -102,7 +113,6 @@ def site(place: Code, laterality: str | None) -> str:
     return f"{place.value} {codes.LATERALITY.value}={codes.SIDES[laterality].value}"
 
 
-def concept(item: Dataset) -> Dataset:
+def concept(item: Dataset) -> Code:
     """Return the code that names an item."""
-    name: Dataset = item.ConceptNameCodeSequence[0]
-    return name
+    return codes_of(item, "ConceptNameCodeSequence")[0]

@@ -21,9 +21,12 @@ from dicom_io.seg import algorithm_parameters
 from dicom_io.validate_codes import procedures
 from dicom_io.validate_items import (
     Expected,
+    Items,
+    Said,
     check_items,
     compare,
     concept,
+    items_of,
     named,
     number,
     said,
@@ -35,16 +38,18 @@ from dicom_io.validate_words import check_exclusions, check_notes, check_words
 def check_report(ds: Dataset, findings: StudyFindings, sources: Sequence[Source]) -> None:
     """Check the items, the evidence, and every number, side and limit."""
     by_uid = {source.sop_instance_uid: source for source in sources}
-    check_items(ds)
+    items = items_of(ds)
+    check_items(ds, items)
     _check_evidence(ds, findings, sources)
-    compare(said(ds), _observer(findings), "the report does not say who made it")
-    _check_procedures(ds, sources)
-    _check_library(ds, findings, by_uid)
-    _check_groups(ds, findings, by_uid)
-    check_words(ds, findings)
-    check_exclusions(ds, findings, by_uid)
-    check_notes(ds, findings, sources)
-    if findings.algorithm.demonstration and any(named(ds, codes.METASTASIS)):
+    stated = said(ds)
+    compare(stated, _observer(findings), "the report does not say who made it")
+    _check_procedures(stated, sources)
+    _check_library(items, findings, by_uid)
+    _check_groups(ds, items, findings, by_uid)
+    check_words(items, findings)
+    check_exclusions(items, findings, by_uid)
+    check_notes(items, findings, sources)
+    if findings.algorithm.demonstration and any(named(items, codes.METASTASIS)):
         raise ObjectError("a demonstration's report may carry no qualitative finding")
 
 
@@ -82,16 +87,16 @@ def _observer(findings: StudyFindings) -> Expected:
     }
 
 
-def _check_procedures(ds: Dataset, sources: Sequence[Source]) -> None:
+def _check_procedures(stated: Said, sources: Sequence[Source]) -> None:
     allowed = {code.value for source in sources for code in procedures(source)}
-    reported = said(ds).get(codes.PROCEDURE_REPORTED.value)
+    reported = stated.get(codes.PROCEDURE_REPORTED.value)
     if not reported or not allowed.union({codes.IMAGING_PROCEDURE.value}).issuperset(reported):
         raise ObjectError("the report does not name the procedure of its sources")
 
 
-def _check_library(ds: Dataset, findings: StudyFindings, sources: Mapping[str, Source]) -> None:
+def _check_library(items: Items, findings: StudyFindings, sources: Mapping[str, Source]) -> None:
     """Check that the images read are listed, with the spacing that sizes rest on."""
-    groups = named(ds, codes.IMAGE_LIBRARY_GROUP)
+    groups = named(items, codes.IMAGE_LIBRARY_GROUP)
     entries = [entry for group in groups for entry in group.ContentSequence]
     listed = [entry.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for entry in entries]
     if listed != [image.sop_instance_uid for image in findings.images]:
@@ -99,7 +104,7 @@ def _check_library(ds: Dataset, findings: StudyFindings, sources: Mapping[str, S
     for entry, image in zip(entries, findings.images, strict=True):
         described = _image(image, sources[image.sop_instance_uid])
         stated = said(entry)
-        if not codes.SOURCE.matches(concept(entry)) or codes.MODALITY.value not in stated:
+        if not codes.SOURCE.means(concept(entry)) or codes.MODALITY.value not in stated:
             raise ObjectError("the report lists an image without saying what it is")
         compare(stated, described, "the report describes another image")
 
@@ -117,23 +122,28 @@ def _image(image: ImageRead, source: Source) -> Expected:
     }
 
 
-def _check_groups(ds: Dataset, findings: StudyFindings, sources: Mapping[str, Source]) -> None:
+def _check_groups(
+    ds: Dataset,
+    items: Items,
+    findings: StudyFindings,
+    sources: Mapping[str, Source],
+) -> None:
     """One group per node with its contour; one per side, or the reason why there is none."""
-    nodes = _groups(ds, codes.IMAGING_MEASUREMENTS, "1410", len(findings.nodes))
+    nodes = _groups(ds, items, codes.IMAGING_MEASUREMENTS, "1410", len(findings.nodes))
     for group, node in zip(nodes, findings.nodes, strict=True):
         _check_group(group, _node(node), findings)
         _check_contour(group, node, sources)
     expected = [_side(findings, side) for side in findings.sides]
     if findings.not_evaluable:
         expected = [{codes.EVALUABILITY: codes.reason(findings.not_evaluable).value}]
-    sides = _groups(ds, codes.QUALITATIVE_EVALUATIONS, "1501", len(expected))
+    sides = _groups(ds, items, codes.QUALITATIVE_EVALUATIONS, "1501", len(expected))
     for group, values in zip(sides, expected, strict=True):
         _check_group(group, values, findings)
-    _check_points(ds, findings)
+    _check_points(items, findings)
 
 
-def _groups(ds: Dataset, section: Code, template: str, count: int) -> list[Dataset]:
-    groups = [group for container in named(ds, section) for group in container.ContentSequence]
+def _groups(ds: Dataset, items: Items, section: Code, template: str, count: int) -> list[Dataset]:
+    groups = [group for container in named(items, section) for group in container.ContentSequence]
     if len(groups) != count:
         raise ObjectError("the report lacks a node or side that was found, or has another")
     if [_template(ds), *map(_template, groups)] != ["1500"] + [template] * count:
@@ -144,19 +154,20 @@ def _groups(ds: Dataset, section: Code, template: str, count: int) -> list[Datas
 def _check_group(
     group: Dataset, values: Mapping[Code, str | None], findings: StudyFindings
 ) -> None:
-    if len(said(group).get(codes.TRACKING_UID.value, ())) != 1:
+    stated = said(group)
+    if len(stated.get(codes.TRACKING_UID.value, ())) != 1:
         raise ObjectError("a group of the report has no tracking UID")
-    compare(said(group), {**values, **_algorithm(findings)}, "a group is not what was found")
+    compare(stated, {**values, **_algorithm(findings)}, "a group is not what was found")
 
 
-def _check_points(ds: Dataset, findings: StudyFindings) -> None:
+def _check_points(items: Items, findings: StudyFindings) -> None:
     points = {
         codes.OPERATING_POINT: findings.operating_point,
         codes.RULE_IN: findings.rule_in,
         codes.RULE_OUT: findings.rule_out,
     }
     for name, point in points.items():
-        stated = [item for item in named(ds, name) if item.ValueType == "CONTAINER"]
+        stated = [item for item in named(items, name) if item.ValueType == "CONTAINER"]
         if len(stated) != (point is not None):
             raise ObjectError("the report lacks an operating point, or has another")
         if point is not None:
@@ -236,7 +247,7 @@ def _numbers(value: float | None, interval: tuple[float, float] | None = None) -
 def _check_contour(group: Dataset, node: NodeFinding, sources: Mapping[str, Source]) -> None:
     view = node.views[node.key_view]
     source = sources[view.sop_instance_uid]
-    (region,) = named(group, codes.IMAGE_REGION)
+    (region,) = named(items_of(group), codes.IMAGE_REGION)
     (image,) = region.ContentSequence[0].ReferencedSOPSequence
     place = (image.ReferencedSOPInstanceUID, image.get("ReferencedFrameNumber"))
     frame = view.frame_number if source.names_frames else None

@@ -9,8 +9,10 @@ from scipy.spatial import ConvexHull, QhullError
 from skimage import measure as skmeasure
 
 MAX_CONTOUR_POINTS = 200  # a POLYLINE of more points draws no better and bloats the report
+_TOLERANCE_PX = 0.25  # that thinning begins with
 _STATIONS = 128  # places along the long axis where the width is taken
 _MARGIN_OFFSETS_PX = (2.0, 3.0, 4.0)  # how far inside and outside the margin grey is read
+MARGIN_REACH_PX = int(max(_MARGIN_OFFSETS_PX)) + 4  # grey beyond a node's box that is looked at
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,69 @@ def measure(
 
 def simplify(outline: NDArray[np.float64]) -> NDArray[np.float64]:
     """Thin a closed outline (N, 2) to at most MAX_CONTOUR_POINTS, moving it as little as needed."""
-    tolerance = 0.25  # pixels
-    thinned = outline
-    while len(thinned) > MAX_CONTOUR_POINTS or tolerance == 0.25:
-        thinned = skmeasure.approximate_polygon(outline, tolerance)
+    tolerance = _TOLERANCE_PX
+    spread = significance(outline, tolerance)
+    while np.count_nonzero(spread > tolerance) > MAX_CONTOUR_POINTS:
         tolerance *= 1.5
+    thinned = outline[spread > tolerance]
     return np.asarray(thinned if len(thinned) >= 4 else outline, np.float64)
+
+
+def significance(chain: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """Return, per point of a chain (N, 2), the greatest tolerance at which thinning keeps it.
+
+    Thinning is that of Douglas and Peucker: a stretch is split at its farthest point if that lies
+    farther than the tolerance from the straight line. Where it is split does not depend on the
+    tolerance, so one pass serves every tolerance from `least` on. All stretches of one depth are
+    split together.
+
+    Returns
+    -------
+    numpy.ndarray
+        (N,) in units of the points, infinite for both ends; 0: not kept at `least` either.
+    """
+    kept = np.zeros(len(chain))
+    kept[[0, -1]] = np.inf
+    limit = np.full(len(chain), np.inf)  # of the stretch that a point lies in
+    ends = np.array([0, len(chain) - 1])  # of the stretches that are still split, in pairs
+    while len(ends):
+        starts, stops = ends[::2], ends[1::2]
+        lengths = stops - starts - 1
+        starts, stops, lengths = (v[lengths > 0] for v in (starts, stops, lengths))
+        if not len(starts):
+            break
+        first = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        stretch = np.repeat(np.arange(len(starts)), lengths)
+        inner = np.arange(lengths.sum()) - first[stretch] + starts[stretch] + 1
+        distance = _from_chord(chain[inner], chain[starts][stretch], chain[stops][stretch])
+        farthest = np.maximum.reduceat(distance, first)
+        at = np.flatnonzero(distance == farthest[stretch])
+        _, once = np.unique(stretch[at], return_index=True)  # the first of equals
+        middle = inner[at[once]]
+        split = farthest > least
+        kept[middle[split]] = np.minimum(farthest, limit[middle])[split]
+        limit[inner] = np.minimum(limit[inner], farthest[stretch])
+        starts, middle, stops = starts[split], middle[split], stops[split]
+        ends = np.stack([starts, middle, middle, stops], axis=1).ravel()
+    return kept
+
+
+def _from_chord(
+    points: NDArray[np.float64], start: NDArray[np.float64], stop: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distance of points (N, 2) from the straight line between two others, all (N, 2)."""
+    along = stop - start
+    angle = -np.arctan2(along[:, 0], along[:, 1])
+    sine, cosine = np.sin(angle), np.cos(angle)
+    offset = start[:, 1] * sine + start[:, 0] * cosine
+    line = np.abs(points[:, 0] * cosine + points[:, 1] * sine - offset)
+    from_start, from_stop = points - start, points - stop
+    beside = ((from_start * along).sum(axis=1) > 0) & (-(from_stop * along).sum(axis=1) > 0)
+    corner = np.minimum(
+        np.sqrt(from_start[:, 1] ** 2 + from_start[:, 0] ** 2),
+        np.sqrt(from_stop[:, 1] ** 2 + from_stop[:, 0] ** 2),
+    )
+    return np.where(beside, line, corner)
 
 
 def outline_of(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -131,9 +190,8 @@ def _length(points: NDArray[np.float64]) -> float:
 
 def _margin_step(outline: NDArray[np.float64], grey: NDArray[np.uint8]) -> float:
     """Mean absolute grey step from just inside to just outside of the outline, 0..1."""
-    reach = int(max(_MARGIN_OFFSETS_PX)) + 4
-    x0, y0 = np.maximum(np.floor(outline.min(axis=0)).astype(int) - reach, 0)
-    x1, y1 = np.ceil(outline.max(axis=0)).astype(int) + reach
+    x0, y0 = np.maximum(np.floor(outline.min(axis=0)).astype(int) - MARGIN_REACH_PX, 0)
+    x1, y1 = np.ceil(outline.max(axis=0)).astype(int) + MARGIN_REACH_PX
     # a little smoothing, or speckle would count as a step
     patch = ndimage.gaussian_filter(grey[y0:y1, x0:x1].astype(np.float64), 1.0)
     smooth = _smooth(outline)[:-1] - np.array([x0, y0]) - 0.5

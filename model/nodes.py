@@ -59,16 +59,15 @@ def components(
         Row and column of the crop's first pixel in the source frame.
     """
     rules = rules or Rules()
-    labels, count = ndimage.label(probability >= rules.threshold, structure=_EIGHT)
-    if not count:
-        return []
-    peaks = ndimage.maximum(probability, labels, range(1, count + 1))
+    labels, _ = ndimage.label(probability >= rules.threshold, structure=_EIGHT)
     found: list[Component] = []
-    for number, (place, peak) in enumerate(
-        zip(ndimage.find_objects(labels), peaks, strict=True), start=1
-    ):
-        mask = ndimage.binary_fill_holes(labels[place] == number)
-        if peak >= rules.min_peak and mask.sum() >= rules.min_fraction * probability.size:
+    for number, place in enumerate(ndimage.find_objects(labels), start=1):
+        part = labels[place] == number
+        peak = probability[place][part].max()
+        if peak < rules.min_peak:
+            continue
+        mask = ndimage.binary_fill_holes(part)
+        if mask.sum() >= rules.min_fraction * probability.size:
             rows, columns = place
             place_in_frame = (origin[0] + rows.start, origin[1] + columns.start)
             found.append(Component(*place_in_frame, mask, float(peak)))

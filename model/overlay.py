@@ -80,7 +80,7 @@ def colour_fraction(frame: NDArray[np.uint8], box: Box | None = None) -> float:
     """Return the share (0..1) of the box, or of the frame (H, W, 3), that colour covers."""
     x0, y0, x1, y1 = box or (0, 0, frame.shape[1], frame.shape[0])
     part = frame[y0:y1, x0:x1]
-    return float(colour_overlay(part).mean()) if part.size else 0.0
+    return 0.0 if not part.size or _is_grey(part) else float(colour_overlay(part).mean())
 
 
 def grey_without_overlay(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -97,9 +97,7 @@ def grey_without_overlay(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
         (H, W). Without overlay it is plain ITU-R 601 luma.
     """
     grey = luma(frame)
-    if np.array_equal(frame[..., 0], frame[..., 1]) and np.array_equal(
-        frame[..., 1], frame[..., 2]
-    ):
+    if _is_grey(frame):
         return grey
     overlay = colour_overlay(frame)
     if not overlay.any():
@@ -109,6 +107,11 @@ def grey_without_overlay(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     filled = grey.copy()
     filled[hidden] = _surroundings(grey, hidden)
     return filled
+
+
+def _is_grey(frame: NDArray[np.uint8]) -> bool:
+    red, green, blue = (frame[..., channel] for channel in range(3))
+    return np.array_equal(red, green) and np.array_equal(green, blue)
 
 
 def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

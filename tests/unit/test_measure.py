@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
+from skimage.measure import approximate_polygon
 
-from model.measure import MAX_CONTOUR_POINTS, measure
+from model.measure import MAX_CONTOUR_POINTS, measure, outline_of, significance
 from tests.builders_net import ellipse
 
 GREY = np.full((200, 200), 100, np.uint8)
@@ -98,3 +100,13 @@ def test_pixels_that_touch_at_a_corner_are_oneoutline_of() -> None:
     mask = np.zeros((20, 20), bool)
     mask[:10, :10] = mask[10:, 10:] = True
     assert measure(mask, 0, 0, GREY).long_axis == pytest.approx(np.hypot(20, 20), abs=1.5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 9999), coarse=st.floats(0.3, 9), tolerance=st.floats(0.25, 6))
+def test_thinning_keeps_the_points_that_douglas_and_peucker_keep(seed, coarse, tolerance) -> None:
+    """One pass for every tolerance gives, to the bit, what skimage gives for each."""
+    blobs = ndimage.gaussian_filter(np.random.default_rng(seed).random((90, 110)), coarse)
+    outline = outline_of(blobs > np.median(blobs)) + np.array([311, 97])
+    kept = outline[significance(outline, 0.25) > tolerance]
+    assert np.array_equal(kept, approximate_polygon(outline, tolerance))

@@ -34,6 +34,15 @@ def test_a_hole_does_not_swallow_a_neighbour() -> None:
     assert len(components(_map(arc, inside), rules=RULES)) == 2
 
 
+def test_a_peak_is_the_components_own() -> None:
+    """A clear node within a doubtful ring does not vouch for it."""
+    ring = ellipse((100, 100), (50, 50), (90, 90)) & ~ellipse((100, 100), (50, 50), (70, 70))
+    inside = ellipse((100, 100), (50, 50), (20, 20))
+    probability = np.maximum(_map(ring, level=0.6), _map(inside, level=0.9))
+    (found,) = components(probability, rules=RULES)
+    assert (found.area_px, found.peak) == (inside.sum(), np.float32(0.9))
+
+
 def test_specks_and_doubtful_components_are_dropped() -> None:
     speck = ellipse((100, 100), (20, 20), (6, 6))
     assert components(_map(speck), rules=RULES) == []

@@ -137,7 +137,7 @@ def test_a_cine_is_followed_and_its_largest_frame_measured(folder: Folder) -> No
     assert node.key_view == 2
     assert node.measurements.long_axis == pytest.approx(24 * 0.2, abs=0.3)
     assert node.score == 0.9
-    assert predictor.batches == [5]
+    assert predictor.batches == [4, 1]
 
 
 def test_a_long_cine_is_sampled_and_says_so(folder: Folder) -> None:
@@ -149,10 +149,10 @@ def test_a_long_cine_is_sampled_and_says_so(folder: Folder) -> None:
 
 
 def test_frames_are_predicted_in_batches(folder: Folder) -> None:
-    folder.add(frames=builders.tissue(20, 70, 70))
+    folder.add(frames=builders.tissue(11, 70, 70))
     predictor = FakePredictor()
     folder.read(predictor)
-    assert predictor.batches == [8, 8, 4]
+    assert predictor.batches == [4, 4, 3]
 
 
 def test_nodes_of_stills_stay_apart(folder: Folder) -> None:

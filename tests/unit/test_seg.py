@@ -190,8 +190,10 @@ def test_overlap_is_declared(tmp_path: Path) -> None:
     sets, paths = study(tmp_path, SourceSpec())
     apart = [node(1, view(sets[0], row=0)), node(2, view(sets[0], row=12))]
     over = [node(1, view(sets[0], row=0)), node(2, view(sets[0], row=2))]
-    declared = [build(findings(sets, n), paths)[0].SegmentsOverlap for n in (apart, over)]
-    assert declared == ["NO", "YES"]
+    # their boxes share a corner, where neither has a pixel
+    near = [node(1, view(sets[0], row=0, column=4)), node(2, view(sets[0], row=5, column=12))]
+    declared = [build(findings(sets, n), paths)[0].SegmentsOverlap for n in (apart, over, near)]
+    assert declared == ["NO", "YES", "NO"]
 
 
 def test_empty_frames_are_left_out(tmp_path: Path) -> None:
@@ -335,7 +337,7 @@ def test_findings_that_do_not_fit_are_refused(tmp_path: Path, wrong, message: st
 def test_packing_round_trip(shape: tuple[int, int], count: int) -> None:
     """Bits follow each other across frames; the whole is even (PS3.5 8.1.1)."""
     planes = np.random.default_rng(count).random((count, *shape)) > 0.5
-    packed = pack(iter(planes))
+    packed = pack(((0, plane) for plane in planes), count, shape[0] * shape[1])
     assert len(packed) % 2 == 0
     read = [unpack(packed, n, *shape) for n in range(count)]
     assert (planes == np.array(read)).all()
