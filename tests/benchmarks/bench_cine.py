@@ -18,8 +18,9 @@ from pathlib import Path
 
 from dicom_io.synthetic import Encoding
 from tests.benchmarks import cines
-from tests.benchmarks.bench_latency import QUIET_S, TimingPacs, fresh_study, latency_s
+from tests.benchmarks.bench_latency import QUIET_S, latency_s
 from tests.benchmarks.table import Figure, at_most, finish, within
+from tests.benchmarks.timing_pacs import TimingPacs, study_of_stills
 from tests.footprint import MIB, Footprint, forget_peak
 from tests.node import Node, destination
 
@@ -59,7 +60,7 @@ class Bench:
 
     def __init__(self, folder: Path, node: Node, pacs: TimingPacs) -> None:
         self._folder, self._node, self._pacs = folder, node, pacs
-        latency_s(node, pacs, fresh_study(folder / "small"))
+        latency_s(node.push, pacs, study_of_stills(folder / "small"))
         time.sleep(1)
         self.idle = Footprint.of(node.pid).memory
 
@@ -69,7 +70,7 @@ class Bench:
         """Time a cine from its last C-STORE response to its report."""
         path = cines.write(self._folder / "cine.dcm", frames, count, encoding)
         try:
-            return latency_s(self._node, self._pacs, [path])
+            return latency_s(self._node.push, self._pacs, [path])
         finally:
             path.unlink()
 
