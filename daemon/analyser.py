@@ -11,23 +11,27 @@ from daemon.analysis import Analysis, Frame
 from daemon.pipeline import Recipe, analyse
 from dicom_io.errors import FrameError
 from dicom_io.frames import Image
+from dicom_io.recent import RecentFrames
 from model.bundle_file import Bundle
 from model.errors import DeviceError
 from model.runtime import Predictor
+
+_RECENT_BYTES = 64 << 20  # of decoded frames: the stills of a study, and not a cine
 
 
 def decode(
     places: Sequence[pictures.Place],
     paths: Sequence[Path],
     progress: Callable[[], None] = lambda: None,
+    recent: RecentFrames | None = None,
 ) -> tuple[Frame, ...]:
-    """Decode frames once more, out of the files that hold them."""
+    """Return decoded frames, out of their files where they are not among the `recent` ones."""
     wanted = {uid for uid, _ in places}
     images: dict[str, Image] = {}
     for path in paths if wanted else ():
         progress()
         with suppress(FrameError):  # an exclusion already
-            image = Image.open(path)
+            image = Image.open(path, recent)
             if image.sop_instance_uid in wanted:
                 images[image.sop_instance_uid] = image
     frames = []
@@ -60,14 +64,16 @@ class Analyser:
     def analyse(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:
         """Answer a request of `daemon.worker`; see `daemon.answer` for its shape."""
         inputs = [(uid, Path(path)) for uid, path in request["inputs"]]
+        recent = RecentFrames(_RECENT_BYTES)
         analysis = self.read(
             inputs,
             cine_frames=request["cine_frames"],
             tracking_root=request["tracking_root"],
             progress=progress,
+            recent=recent,
         )
         places = pictures.to_send(analysis, request["pictures"])
-        frames = decode(places, [path for _, path in inputs], progress)
+        frames = decode(places, [path for _, path in inputs], progress, recent)
         analysis = replace(analysis, frames=frames)
         return answer.save(analysis, Path(request["masks"]))
 
@@ -78,10 +84,11 @@ class Analyser:
         cine_frames: int,
         tracking_root: str,
         progress: Callable[[], None] = lambda: None,
+        recent: RecentFrames | None = None,
     ) -> Analysis:
         """Read a study in this process."""
         recipe = Recipe(self.bundle.card.input, cine_frames, tracking_root)
-        return analyse(inputs, self.predictor, recipe, progress)
+        return analyse(inputs, self.predictor, recipe, progress, recent)
 
     @staticmethod
     def is_fatal(error: Exception) -> bool:

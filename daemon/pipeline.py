@@ -24,7 +24,8 @@ from dicom_io.findings import (
     NodeView,
     Reason,
 )
-from dicom_io.frames import Image
+from dicom_io.frames import MAX_FRAME_BYTES, Image
+from dicom_io.recent import RecentFrames
 from model.preprocess import Spec
 from model.tracking import link
 
@@ -45,6 +46,7 @@ def analyse(
     predictor: Predicting,
     recipe: Recipe,
     progress: Callable[[], None] = lambda: None,
+    recent: RecentFrames | None = None,
 ) -> Analysis:
     """Read every image of a study.
 
@@ -54,6 +56,8 @@ def analyse(
         SOP Instance UID and Part 10 file of each instance of one study, in any order.
     progress
         Called after every batch: the sign of life of a long cine.
+    recent
+        Where decoded frames are kept for those who look at them again.
 
     Returns
     -------
@@ -64,7 +68,8 @@ def analyse(
     images: list[ImageRead] = []
     nodes: list[NodeFinding] = []
     exclusions: list[Exclusion] = []
-    opened, unreadable = _open(inputs, progress)
+    # one frame decides where the tissue is, and is then read
+    opened, unreadable = _open(inputs, progress, recent or RecentFrames(MAX_FRAME_BYTES))
     exclusions += unreadable
     for image in opened:
         progress()
@@ -81,14 +86,14 @@ def analyse(
 
 
 def _open(
-    inputs: Sequence[tuple[str, Path]], progress: Callable[[], None]
+    inputs: Sequence[tuple[str, Path]], progress: Callable[[], None], recent: RecentFrames
 ) -> tuple[list[Image], list[Exclusion]]:
     opened: list[Image] = []
     unreadable: list[Exclusion] = []
     for uid, path in inputs:
         progress()
         try:
-            opened.append(Image.open(path))
+            opened.append(Image.open(path, recent))
         except FrameError as error:
             unreadable.append(Exclusion(uid, None, Reason(error.reason)))
     return sorted(opened, key=_order), unreadable

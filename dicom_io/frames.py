@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,11 @@ from .colour import grey_table, rgb_from_components
 from .decode import decoder_for, samples
 from .errors import FrameError
 from .findings import Reason
-from .fragments import PixelLayout, pixel_layout, read_frame
+from .fragments import Fragments, PixelLayout, pixel_layout, read_frame
 from .header import read_header, read_header_from, text, transfer_syntax
 from .palette import palette
 from .pixel_format import MAX_FRAME_BYTES, PixelFormat, pixel_format
+from .recent import RecentFrames
 
 __all__ = ["MAX_FRAME_BYTES", "Image", "read_header"]
 
@@ -38,9 +40,16 @@ class Image:
     """
 
     def __init__(
-        self, path: Path, header: Dataset, syntax: UID, fmt: PixelFormat, layout: PixelLayout
+        self,
+        path: Path,
+        header: Dataset,
+        syntax: UID,
+        fmt: PixelFormat,
+        layout: PixelLayout,
+        recent: RecentFrames | None = None,
     ) -> None:
         self.path = path
+        self._recent = recent or RecentFrames(0)
         self.header = header
         self._syntax = syntax
         # From here on a 4:2:2 tag means that native data is 4:2:2.
@@ -49,8 +58,13 @@ class Image:
         self._decoder = decoder_for(syntax)
 
     @classmethod
-    def open(cls, path: Path) -> "Image":
+    def open(cls, path: Path, recent: RecentFrames | None = None) -> "Image":
         """Read the header and find the frames; nothing is decoded.
+
+        Parameters
+        ----------
+        recent
+            Where decoded frames are kept for a while, and found again; None: nowhere.
 
         Raises
         ------
@@ -69,7 +83,7 @@ class Image:
             file.seek(position)
             fmt = pixel_format(ds)
             layout = pixel_layout(file, ds, fmt, syntax)
-        return cls(path, ds, syntax, fmt, layout)
+        return cls(path, ds, syntax, fmt, layout, recent)
 
     @property
     def sop_instance_uid(self) -> str:
@@ -135,9 +149,11 @@ class Image:
             for index in range(self.frame_count) if indices is None else indices:
                 if not 0 <= index < self.frame_count:
                     raise FrameError(Reason.NO_IMAGE, f"The image has no frame {index + 1}.")
-                yield self._rgb(read_frame(file, self._layout.frames[index]))
+                decode = partial(self._rgb, file, self._layout.frames[index])
+                yield self._recent.get((self.path, index), decode)
 
-    def _rgb(self, data: bytes) -> NDArray[np.uint8]:
+    def _rgb(self, file: BinaryIO, fragments: Fragments) -> NDArray[np.uint8]:
+        data = read_frame(file, fragments)
         values, declared, bits = samples(data, self._format, self._decoder, self._layout.vr)
         if values.ndim == 3:
             return rgb_from_components(values, declared, bits)
