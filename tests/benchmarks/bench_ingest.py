@@ -52,6 +52,11 @@ class Kind:
     pixel_bytes: int
     propose: str  # storescu's switch
     images: int  # in one push
+    at_least: int  # of them over each association, so that senders' starts do not decide
+
+    def count(self, associations: int) -> int:
+        """Return the number of instances in one push, a multiple of the associations."""
+        return max(self.images // associations, self.at_least) * associations
 
     @cached_property
     def template(self) -> bytes:
@@ -81,8 +86,8 @@ class Kind:
 
 
 KINDS = (
-    Kind("2.4 MB uncompressed", wire.EXPLICIT, 1000 * 800 * 3, "-xe", 128),
-    Kind("100 KB JPEG", wire.JPEG, 100_000, "-xy", 960),
+    Kind("2.4 MB uncompressed", wire.EXPLICIT, 1000 * 800 * 3, "-xe", 128, 8),
+    Kind("100 KB JPEG", wire.JPEG, 100_000, "-xy", 320, 60),
 )
 
 
@@ -140,7 +145,7 @@ class Round:
 
 def write_files(kind: Kind, folder: Path, associations: int) -> list[list[str]]:
     """Write the instances of one push; returns the files of each association."""
-    each = kind.images // associations
+    each = kind.count(associations) // associations
     files: list[list[str]] = []
     for number in range(associations):
         files.append([])
@@ -180,7 +185,7 @@ def measure_one(name: str, kind: Kind, files: Sequence[Sequence[str]]) -> Round:
     with tempfile.TemporaryDirectory(prefix="ingest-") as folder, contextlib.ExitStack() as stack:
         target = stack.enter_context(TARGETS[name](Path(folder)))
         rate, cpu_ms = push(target, kind, files)
-        uids = _uids(500_000, kind.images)
+        uids = _uids(500_000, kind.count(len(files)))
         arguments = (target.receiver.port, target.receiver.title, kind.syntax, kind.dataset())
         senders = [TimedSender(*arguments, PLACEHOLDER) for _ in files]
         times = send(senders, uids)
