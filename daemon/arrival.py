@@ -32,23 +32,19 @@ class Arrival:
         self._request = request
         self._file = file
         self._hash = hashlib.sha256(request.transfer_syntax_uid.encode())
-        head = part10.header(
+        self._head = part10.header(
             request.sop_class_uid,
             request.sop_instance_uid,
             request.transfer_syntax_uid,
             request.peer.calling_ae,
         )
-        self._offset = len(head)
-        try:
-            self._file.write(head)
-        except OSError:
-            self._file.close()
-            raise
+        self._offset = len(self._head)
 
     def write(self, data: memoryview) -> None:
-        """Append a fragment of the data set."""
+        """Append a fragment of the data set; the file's header goes with the first."""
         self._hash.update(data)
-        self._file.write(data)
+        self._file.write(self._head, data)
+        self._head = b""
 
     def commit(self) -> int:
         """Check, keep, record; return the status."""
@@ -62,7 +58,7 @@ class Arrival:
             self._file.close()
 
     def _walk(self) -> InstanceHeader:
-        if self._file.size == self._offset:
+        if self._file.size <= self._offset:
             raise StoreRefused("the instance has no data set")
         with self._file.mapped() as view, view[self._offset :] as dataset:
             return walk(dataset, self._request.transfer_syntax_uid)

@@ -133,7 +133,8 @@ class Database:
         """Run `work` in a transaction of the writer; return its result after the commit.
 
         What `work` raises comes out here, and its own changes are rolled back, not its
-        neighbours'.
+        neighbours'. It is run again where a neighbour fails: what it does besides its rows, such as
+        deleting a file, must bear that.
         """
         future: Future[Result] = Future()
         with self._closing:
@@ -201,26 +202,29 @@ class Database:
     def _commit(self, group: "_Group") -> None:
         try:
             with self._engine.begin() as connection:
-                outcomes = [_run(connection, work) for work, _ in group]
+                answers = [work(connection) for work, _ in group]
                 failpoints.reach("database.begun")
             failpoints.reach("database.committed")
-        except SQLAlchemyError as error:
-            self._lost(group, error)
+        except Exception as error:  # noqa: BLE001 - the caller's error, raised where it waits
+            self._failed(group, error)
             return
-        for (_, future), (answer, failure) in zip(group, outcomes, strict=True):
-            if failure is None:
-                future.set_result(answer)
-            else:
-                future.set_exception(failure)
+        for (_, future), answer in zip(group, answers, strict=True):
+            future.set_result(answer)
 
-    def _lost(self, group: "_Group", error: SQLAlchemyError) -> None:
-        """Nothing of the group was committed: try each alone, so that one fails by itself."""
+    def _failed(self, group: "_Group", error: Exception) -> None:
+        """Nothing of the group was committed: do each alone, so that one fails by itself.
+
+        That is dearer for a group than a savepoint round every write, and far cheaper for all
+        others: a write that fails is rare.
+        """
         if len(group) > 1:
             for item in group:
                 self._commit([item])
             return
-        log.error("commit failed", extra={"action": "commit", "error": _first_line(error)})
-        group[0][1].set_exception(UnavailableError(f"database: {_first_line(error)}"))
+        if isinstance(error, SQLAlchemyError):
+            log.error("commit failed", extra={"action": "commit", "error": _first_line(error)})
+            error = UnavailableError(f"database: {_first_line(error)}")
+        group[0][1].set_exception(error)
 
     def _checkpoint(self, mode: str) -> None:
         """Move the log into the database; a full disk puts it off, and nothing is lost."""
@@ -236,30 +240,12 @@ class Database:
 _Group = list[tuple[Callable[[Connection], Any], "Future[Any]"]]
 
 
-def _run(connection: Connection, work: Callable[[Connection], Any]) -> tuple[Any, Exception | None]:
-    """Run one write in a savepoint; return its answer, or the error that belongs to its caller."""
-    try:
-        with connection.begin_nested():
-            return work(connection), None
-    except DBAPIError as error:
-        # on a full disk SQLite rolls back the whole transaction, the neighbours' writes with it
-        if error.connection_invalidated or not _in_transaction(connection):
-            raise
-        return None, UnavailableError(f"database: {_first_line(error)}")
-    except Exception as error:  # noqa: BLE001 - the caller's error, raised where it waits
-        return None, error
-
-
 def _revision(connection: Connection) -> str | None:
     """Return the schema's revision as Alembic notes it; None: there is no schema yet."""
     name = "alembic_version"
     if not inspect(connection).has_table(name):
         return None
     return connection.execute(select(column("version_num")).select_from(table(name))).scalar()
-
-
-def _in_transaction(connection: Connection) -> bool:
-    return bool(getattr(connection.connection.dbapi_connection, "in_transaction", True))
 
 
 def _first_line(error: SQLAlchemyError) -> str:

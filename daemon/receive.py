@@ -216,6 +216,8 @@ class Reception:
             header.sop_class_uid in syntaxes.RESULT_SOP_CLASSES
         ):
             return True
+        if header.sop_class_uid not in syntaxes.RESULT_SOP_CLASSES:
+            return False
         with self._database.read() as connection:
             return is_result(connection, header.sop_instance_uid)
 

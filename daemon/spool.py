@@ -123,15 +123,20 @@ class Incoming:
         self._spool = spool
         self.path = path
         self._fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-        self.size = 0
+        self._named = False  # it has the name that it is kept under
+        self.size = 0  # bytes written
         failpoints.reach("spool.opened")
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Append `data`."""
-        view = memoryview(data)
-        self.size += len(view)
-        while len(view):
-            view = view[os.write(self._fd, view) :]
+    def write(self, *pieces: bytes | memoryview) -> None:
+        """Append `pieces`, in one system call where the disk takes them."""
+        left = [memoryview(piece) for piece in pieces]
+        while left:
+            written = os.writev(self._fd, left)
+            self.size += written
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if left:
+                left[0] = left[0][written:]
 
     @contextlib.contextmanager
     def mapped(self) -> Iterator[memoryview]:
@@ -153,6 +158,7 @@ class Incoming:
         failpoints.reach("spool.synced")
         target = self._spool.path(digest)
         os.rename(self.path, target)
+        self._named = True
         failpoints.reach("spool.renamed")
         _sync(target.parent)
         failpoints.reach("spool.kept")
@@ -163,7 +169,8 @@ class Incoming:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            self.path.unlink(missing_ok=True)
+            if not self._named:
+                self.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, insert, select, update
 
 from daemon import schema
 from daemon.events import move_study, record
@@ -36,40 +36,64 @@ class Known:
     kept: bool  # its file lies in the spool; retention may have deleted it
 
 
+# Statements of every instance: to build them and look up their SQL costs more than to run them.
+_instances, _studies = schema.instances, schema.studies
+_KNOWN = (
+    select(_instances, _studies.c.study_uid)
+    .join(_studies, _studies.c.id == _instances.c.study_id)
+    .where(_instances.c.sop_instance_uid == bindparam("instance"))
+)
+_TOUCH = (
+    update(_studies)
+    .where(_studies.c.study_uid == bindparam("study"))
+    .values(last_instance_us=bindparam("now"), unassembled=True)
+    .returning(_studies.c.id, _studies.c.state)
+)
+_TOUCH_BY_NEW = _TOUCH.where(
+    ~exists().where(_instances.c.sop_instance_uid == bindparam("instance"))
+)
+_ADD = insert(_instances)
+
+
 def add_instance(connection: Connection, received: Received, now_us: int) -> Known | None:
     """Record the instance, unless its UID is known already: then that one is returned.
 
     One whose file retention has deleted is kept again.
     """
-    table, studies = schema.instances, schema.studies
-    row = connection.execute(
-        select(table, studies.c.study_uid)
-        .join(studies, studies.c.id == table.c.study_id)
-        .where(table.c.sop_instance_uid == received.sop_instance_uid)
-    ).one_or_none()
-    if row is not None:
-        kept = row.file == FileState.KEPT
-        if not kept and _is_same(row, received):
-            _keep_again(connection, row, received, now_us)
-            return Known(row.id, row.study_id, received.instance_hash, kept=True)
-        return Known(row.id, row.study_id, row.instance_hash, kept)
-    study_id = _touch_study(connection, received, now_us)
+    names = {"study": received.study_uid, "instance": received.sop_instance_uid}
+    study = connection.execute(_TOUCH_BY_NEW, {**names, "now": now_us}).one_or_none()
+    if study is None:  # the first of its study, or known
+        row = connection.execute(_KNOWN, {"instance": received.sop_instance_uid}).one_or_none()
+        if row is not None:
+            return _again(connection, row, received, now_us)
+        study_id = _open_study(connection, received, now_us)
+    else:
+        study_id = _reopen(connection, study, now_us)
     connection.execute(
-        insert(schema.instances).values(
-            study_id=study_id,
-            sop_instance_uid=received.sop_instance_uid,
-            sop_class_uid=received.sop_class_uid,
-            series_uid=received.series_uid,
-            transfer_syntax_uid=received.transfer_syntax_uid,
-            instance_hash=received.instance_hash,
-            patient_key=received.patient_key,
-            size=received.size,
-            source_ae=received.source_ae,
-            assumed=received.assumed,
-            received_us=now_us,
-        )
+        _ADD,
+        {
+            "study_id": study_id,
+            "sop_instance_uid": received.sop_instance_uid,
+            "sop_class_uid": received.sop_class_uid,
+            "series_uid": received.series_uid,
+            "transfer_syntax_uid": received.transfer_syntax_uid,
+            "instance_hash": received.instance_hash,
+            "patient_key": received.patient_key,
+            "size": received.size,
+            "source_ae": received.source_ae,
+            "assumed": received.assumed,
+            "received_us": now_us,
+        },
     )
     return None
+
+
+def _again(connection: Connection, row: Row[Any], received: Received, now_us: int) -> Known:
+    kept = row.file == FileState.KEPT
+    if not kept and _is_same(row, received):
+        _keep_again(connection, row, received, now_us)
+        return Known(row.id, row.study_id, received.instance_hash, kept=True)
+    return Known(row.id, row.study_id, row.instance_hash, kept)
 
 
 def _is_same(row: Row[Any], received: Received) -> bool:
@@ -114,7 +138,8 @@ def _keep_again(connection: Connection, row: Row[Any], received: Received, now_u
     )
     state = connection.execute(select(studies.c.state).where(studies.c.id == row.study_id)).scalar()
     if state in (StudyState.PARKED, StudyState.RECEIVING):
-        _touch_study(connection, received, now_us)
+        touched = connection.execute(_TOUCH, {"study": received.study_uid, "now": now_us})
+        _reopen(connection, touched.one(), now_us)
     else:
         connection.execute(
             update(studies).where(studies.c.id == row.study_id).values(days_at_rest=0)
@@ -212,33 +237,27 @@ def add_refusal(
         )
 
 
-def _touch_study(connection: Connection, received: Received, now_us: int) -> int:
-    studies = schema.studies
-    row = connection.execute(
-        select(studies.c.id, studies.c.state).where(studies.c.study_uid == received.study_uid)
-    ).one_or_none()
-    if row is None:
-        result = connection.execute(
-            insert(studies).values(
-                study_uid=received.study_uid,
-                state=StudyState.RECEIVING,
-                received_us=now_us,
-                last_instance_us=now_us,
-                unassembled=True,
-                source_ae=received.source_ae,
-            )
+def _open_study(connection: Connection, received: Received, now_us: int) -> int:
+    result = connection.execute(
+        insert(_studies).values(
+            study_uid=received.study_uid,
+            state=StudyState.RECEIVING,
+            received_us=now_us,
+            last_instance_us=now_us,
+            unassembled=True,
+            source_ae=received.source_ae,
         )
-        study_id = int(result.inserted_primary_key[0])  # type: ignore[index]
-        record(connection, now_us, "study", study_id, "receiving", study_id=study_id)
-        return study_id
-    connection.execute(
-        update(studies)
-        .where(studies.c.id == row.id)
-        .values(last_instance_us=now_us, unassembled=True)
     )
-    if row.state in _REOPENED:
-        move_study(connection, row.id, StudyState.RECEIVING, "a late instance came", now_us)
-    return int(row.id)
+    study_id = int(result.inserted_primary_key[0])  # type: ignore[index]
+    record(connection, now_us, "study", study_id, "receiving", study_id=study_id)
+    return study_id
+
+
+def _reopen(connection: Connection, study: Row[Any], now_us: int) -> int:
+    """Wake a study at rest to which an instance came; return its id."""
+    if study.state in _REOPENED:
+        move_study(connection, study.id, StudyState.RECEIVING, "a late instance came", now_us)
+    return int(study.id)
 
 
 # a study under way keeps its state: its late instances wait for the next assembly

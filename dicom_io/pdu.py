@@ -27,6 +27,7 @@ INVALID_PARAMETER: Final = 6
 
 HEADER_BYTES: Final = 6
 _TICK_S = 0.25  # how often a waiting thread looks at its deadline and at the stop flag
+_TICK = struct.pack("@ll", 0, int(_TICK_S * 1e6))  # as struct timeval
 _LINGER_BYTES = 4 << 20  # that are read past for a peer that goes on sending
 _FIRST_BUFFER = 4096  # a silent connection costs no more than this
 _HEADER = struct.Struct(">BxL")
@@ -71,10 +72,10 @@ class Pdv(NamedTuple):
 class PduStream:
     """Buffered PDUs of one connection.
 
-    One buffer is reused for everything, so a body is valid until the next read. The socket's
-    time-out is a short tick: deadlines are looked at whenever bytes arrive or a tick passes, which
-    costs no extra system call per read. The socket may be one of TLS that has not shaken hands yet:
-    nothing is sent before it has.
+    One buffer is reused for everything, so a body is valid until the next read. A read waits for a
+    short tick: deadlines are looked at whenever bytes arrive or a tick passes. On a plain socket
+    the kernel counts the tick, which costs no extra system call per read. The socket may be one of
+    TLS that has not shaken hands yet: nothing is sent before it has.
     """
 
     def __init__(self, sock: socket.socket, stopping: Callable[[], bool]) -> None:
@@ -85,8 +86,12 @@ class PduStream:
         self._start = 0
         self._end = 0
         self.heard = False  # whether the peer has sent anything
-        self._open = not isinstance(sock, ssl.SSLSocket)  # whether PDUs can be sent
-        sock.settimeout(_TICK_S)
+        self._plain = not isinstance(sock, ssl.SSLSocket)
+        self._open = self._plain  # whether PDUs can be sent
+        if self._plain:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TICK)
+        self._tick_s = None if self._plain else _TICK_S
+        sock.settimeout(self._tick_s)
 
     def peek(self, deadline: float, late: str) -> int:
         """Wait for the first byte of the connection and return it, below TLS and unread."""
@@ -191,7 +196,7 @@ class PduStream:
     def _receive(self, on_tick: Callable[[], None]) -> None:
         try:
             received = self._sock.recv_into(self._view[self._end :])
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             on_tick()
             return
         except OSError as error:
@@ -206,13 +211,22 @@ class PduStream:
         if not self._open:
             raise Cut("there is nobody to answer before the TLS handshake")
         try:
-            self._sock.settimeout(seconds)
-            self._sock.sendall(data)
-            self._sock.settimeout(_TICK_S)
+            sent = self._send_at_once(data) if self._plain else 0
+            if sent < len(data):
+                self._sock.settimeout(seconds)
+                self._sock.sendall(data[sent:])
+                self._sock.settimeout(self._tick_s)
         except TimeoutError as error:
             raise Cut("the peer does not read our answers") from error
         except OSError as error:
             raise Cut(f"the connection was lost ({type(error).__name__})") from error
+
+    def _send_at_once(self, data: bytes) -> int:
+        """Send what the kernel takes without waiting, in one system call; return how much."""
+        try:
+            return self._sock.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
 
     def linger(self, seconds: float) -> None:
         """Let the peer read our last PDU: closing on unread bytes would reset the connection."""

@@ -16,7 +16,6 @@ class Footprint:
     peak: int  # bytes, the most since `forget_peak`
     threads: int
     descriptors: int
-    cpu_s: float  # processor time used so far, by those that still run
 
     @classmethod
     def of(cls, pid: int) -> Self:
@@ -27,7 +26,6 @@ class Footprint:
             peak=sum(_kib(status, "VmHWM") for status in statuses) * 1024,
             threads=sum(_kib(status, "Threads") for status in statuses),
             descriptors=sum(_descriptors(one) for one in _family(pid)),
-            cpu_s=sum(_cpu_s(one) for one in _family(pid)),
         )
 
 
@@ -40,6 +38,18 @@ def forget_peak(pid: int) -> None:
             continue
 
 
+def cpu_s(pid: int) -> float:
+    """Return the processor time of a process and of all that it has started, ended ones too."""
+    ticks = 0
+    for one in _family(pid):
+        try:
+            stat = Path(f"/proc/{one}/stat").read_text()
+        except OSError:  # it has ended meanwhile
+            continue
+        ticks += sum(map(int, stat.rpartition(")")[2].split()[11:15]))  # proc(5): 14 to 17
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _family(pid: int) -> list[int]:
     found = [pid]
     for one in found:
@@ -50,14 +60,6 @@ def _family(pid: int) -> list[int]:
         except OSError:  # it has ended meanwhile
             continue
     return found
-
-
-def _cpu_s(pid: int) -> float:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime
 
 
 def _status(pid: int) -> dict[str, str]:

@@ -1,26 +1,23 @@
-"""Reception measured: this node's acceptor, plain and with TLS, and pynetdicom's own, in one run.
+"""The acceptor alone: this node's, plain and with TLS, and pynetdicom's own, in one run.
 
-    python -m tests.benchmarks.bench_reception [--images 24] [--rounds 3] [--associations 1 4 16]
-        [--servers axnode "axnode TLS" pynetdicom]
+    python -m tests.benchmarks.bench_reception [--rounds 5] [--json FILE]
 
 The servers run in a process of their own, write the raw bytes as they come and make them durable
-(fsync of file and folder, rename) before they answer 0x0000. DCMTK's storescu pushes an
-uncompressed instance of 2.4 MB over 1, 4 and 16 associations at once. Prints medians of the rounds
-and their ratios, and the processor time and memory of each server.
+(fsync of file and folder, rename) before they answer 0x0000; `bench_ingest` measures the node's
+whole reception. DCMTK's storescu pushes an uncompressed instance of 2.4 MB over 1, 4 and 16
+associations at once.
 """
 
-import argparse
 import hashlib
 import itertools
 import logging
 import multiprocessing
 import os
 import resource
-import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,10 +28,13 @@ from dicom_io.acceptor import Acceptor, Peer, Rejection, Sink, StoreRequest
 from dicom_io.part10 import header
 from dicom_io.tls import TlsFiles, server_context
 from tests import builders_wire as wire
+from tests.benchmarks.table import Figure, finish
 from tests.certificates import Site, a_site
 from tests.peers import system_tool
 
 ROWS, COLUMNS, SAMPLES = 1000, 800, 3
+IMAGES = 64  # in one push
+ASSOCIATIONS = (1, 4, 16)
 _NUMBERS = itertools.count()
 
 
@@ -166,13 +166,13 @@ class Round:
     memory: float  # MB, the server's highest resident set
 
 
-def measure(server: str, image: Path, associations: int, images: int, site: Site) -> Round:
-    """Push `images` in all over so many associations at once."""
+def push(server: str, image: Path, associations: int, site: Site) -> Round:
+    """Push the image so often in all over so many associations at once."""
     secured = server == SECURED
     files = site.node.trusting(site.ca) if secured else None
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
-    each = max(1, images // associations)
+    each = IMAGES // associations
     with tempfile.TemporaryDirectory(prefix="reception-") as name:
         process = context.Process(target=SERVERS[server], args=(Path(name), far, files))
         process.start()
@@ -204,35 +204,32 @@ def make_image(folder: Path) -> Path:
     return path
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=96, help="images per push")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--associations", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=list(SERVERS))
-    options = parser.parse_args()
+def figures(associations: int, rounds: dict[str, list[Round]]) -> Iterator[Figure]:
+    """Yield the lines of one number of associations."""
+    for other in (SECURED, OTHER):
+        for key, what, unit in (
+            ("rate", "Acceptor alone", "MB/s"),
+            ("cpu", "Acceptor's processor time", "s/GB"),
+            ("memory", "Acceptor's highest memory", "MB"),
+        ):
+            ours, theirs = (tuple(getattr(r, key) for r in rounds[s]) for s in (PLAIN, other))
+            yield Figure(f"{what}, {associations} at once", unit, ours, other, theirs)
+
+
+def measure(rounds: int) -> list[Figure]:
+    """Measure every server in alternating rounds, so that a noisy neighbour meets all."""
     logging.disable(logging.CRITICAL)
-    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}, {options.rounds} rounds")
-    print(f"{'associations':>12} {'server':>11} {'MB/s':>7} {'CPU s/GB':>9} {'RSS MB':>7}")
+    found: list[Figure] = []
     with tempfile.TemporaryDirectory() as name:
         image, site = make_image(Path(name)), a_site(Path(name) / "site")
-        for associations in options.associations:
-            rounds: dict[str, list[Round]] = {server: [] for server in options.servers}
-            # alternating, so that a noisy neighbour meets all
-            for _ in range(options.rounds):
-                for server, results in rounds.items():
-                    results.append(measure(server, image, associations, options.images, site))
-            rates = {s: statistics.median(r.rate for r in results) for s, results in rounds.items()}
-            for server, results in rounds.items():
-                cpu = statistics.median(r.cpu for r in results)
-                memory = statistics.median(r.memory for r in results)
-                rate = rates[server]
-                print(f"{associations:>12} {server:>11} {rate:>7.0f} {cpu:>9.2f} {memory:>7.0f}")
-            for other in (server for server in rates if server != PLAIN and PLAIN in rates):
-                ratio = rates[PLAIN] / rates[other]
-                print(f"{associations:>12} {'ratio':>11} {ratio:>7.2f} (axnode to {other})")
+        for associations in ASSOCIATIONS:
+            results: dict[str, list[Round]] = {server: [] for server in SERVERS}
+            for _ in range(rounds):
+                for server, known in results.items():
+                    known.append(push(server, image, associations, site))
+            found += figures(associations, results)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    finish(__doc__, measure, 5)

@@ -15,7 +15,7 @@ from model.runtime import Predictor
 from tests.benchmarks.bench_latency import prepared
 from tests.benchmarks.table import Figure, at_least, finish
 from tests.benchmarks.timing_pacs import RESULTS_OF_STILLS, STILLS, TimingPacs, study_of_stills
-from tests.footprint import Footprint
+from tests.footprint import cpu_s
 from tests.node import Node, destination
 
 STUDIES = 50
@@ -48,11 +48,11 @@ def studies_a_minute(folder: Path) -> tuple[float, float]:
             warm = study_of_stills(folder / "warm")
             node.push(warm)
             pacs.wait_for(RESULTS_OF_STILLS)
-            used = Footprint.of(node.pid).cpu_s
+            used = cpu_s(node.pid)
             node.push([p for n in range(STUDIES) for p in study_of_stills(folder / str(n))])
             first = pacs.wait_for(2 * RESULTS_OF_STILLS)
             last = pacs.wait_for((STUDIES + 1) * RESULTS_OF_STILLS)
-            used = Footprint.of(node.pid).cpu_s - used
+            used = cpu_s(node.pid) - used
     finally:
         pacs.stop()
     return (STUDIES - 1) / (last - first) * 60, used / STUDIES

@@ -2,7 +2,6 @@
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +9,16 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_context, build_role, evt
 
-from dicom_io.commitment import ALL_COMMITTED, PUSH_MODEL_INSTANCE, REQUEST
+from dicom_io.commitment import (
+    ALL_COMMITTED,
+    PUSH_MODEL_INSTANCE,
+    Reference,
+    Request,
+    read_report,
+)
+from dicom_io.commitment_scu import ask
+from dicom_io.errors import PeerError
+from dicom_io.scu import Remote
 from dicom_io.syntaxes import STORAGE_COMMITMENT as COMMITMENT
 from tests.builders_wire import US_IMAGE
 from tests.peers import free_port
@@ -107,8 +115,7 @@ class Reporter:
         try:
             return bool(assoc.is_established) and _heard(assoc, report)
         finally:
-            if assoc.is_established:
-                assoc.release()
+            assoc.abort()  # a release of pynetdicom may wait for ever where the node dies
 
 
 def _heard(assoc: Any, report: Dataset) -> bool:
@@ -123,20 +130,17 @@ def _heard(assoc: Any, report: Dataset) -> bool:
 class Depositor:
     """What a modality does that would forget its images: asks until it is answered, and listens."""
 
-    def __init__(self, calling_ae: str, node_port: int) -> None:
+    def __init__(self, node: Remote) -> None:
         self.port = free_port()
         self.asked = 0  # requests that the node took
         self.committed: set[str] = set()
         self.failed: set[str] = set()  # acknowledged once, and not committed to
-        self._calling_ae = calling_ae
-        self._node_port = node_port
-        self._waiting: dict[str, set[str]] = {}  # instances by transaction
-        ae = _titled(calling_ae)
+        self._node = node
+        self._waiting: set[str] = set()  # transactions
+        ae = _titled(node.calling_ae)
         ae.add_supported_context(COMMITMENT, scu_role=True, scp_role=True)
-        self._handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._report)]
-        self._server = ae.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=self._handlers
-        )
+        handlers: list[Any] = [(evt.EVT_N_EVENT_REPORT, self._called)]
+        self._server = ae.start_server(("127.0.0.1", self.port), block=False, evt_handlers=handlers)
         self._insisting = Insisting("depositor", self._ask)
 
     @property
@@ -151,43 +155,29 @@ class Depositor:
 
     def deposit(self, uids: Sequence[str]) -> None:
         """Ask the node to commit to instances that it has acknowledged."""
-        request = Dataset()
-        request.TransactionUID = generate_uid(None)
-        request.ReferencedSOPSequence = []
-        for uid in uids:
-            item = Dataset()
-            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = US_IMAGE, uid
-            request.ReferencedSOPSequence.append(item)
-        self._waiting[str(request.TransactionUID)] = set(uids)
+        references = tuple(Reference(US_IMAGE, uid) for uid in uids)
+        request = Request(str(generate_uid(None)), references)
+        self._waiting.add(request.transaction_uid)
         self._insisting.put(request)
 
-    def _ask(self, request: Dataset) -> bool:
-        assoc = _titled(self._calling_ae).associate(
-            "127.0.0.1",
-            self._node_port,
-            contexts=[build_context(COMMITMENT)],
-            ae_title="AXNODE",
-            evt_handlers=self._handlers,
-        )
+    def _ask(self, request: Request) -> bool:
+        # every other time it stays for the report; the node has to call back otherwise
+        linger_s = _PAUSE_S * (self.asked % 2)
         try:
-            status, _ = assoc.send_n_action(request, REQUEST, COMMITMENT, PUSH_MODEL_INSTANCE)
-        except (RuntimeError, ValueError):  # no association, or no more
+            (answer,) = ask(self._node, [request], self._take, linger_s=linger_s)
+        except PeerError:
             return False
-        taken: bool = getattr(status, "Status", None) == 0x0000
-        self.asked += taken
-        if taken and self.asked % 2:  # stay for the report; the node calls back otherwise
-            time.sleep(_PAUSE_S)
-        if assoc.is_established:
-            assoc.release()
-        return taken
+        self.asked += answer.accepted
+        return answer.accepted
 
-    def _report(self, event: Any) -> tuple[int, None]:
-        report = event.event_information
-        kept, failed = (
-            {str(item.ReferencedSOPInstanceUID) for item in report.get(name, ())}
-            for name in ("ReferencedSOPSequence", "FailedSOPSequence")
-        )
-        self.committed |= kept
-        self.failed |= failed
-        self._waiting.pop(str(report.TransactionUID), None)
-        return 0x0000, None
+    def _called(self, event: Any) -> tuple[int, None]:
+        syntax = str(event.context.transfer_syntax)
+        data = event.request.EventInformation.getvalue()
+        return self._take(event.event_type, data, syntax), None
+
+    def _take(self, event_type_id: int, dataset: bytes, transfer_syntax_uid: str) -> int:
+        report = read_report(event_type_id, dataset, transfer_syntax_uid)
+        self.committed |= {each.sop_instance_uid for each in report.committed}
+        self.failed |= {each.sop_instance_uid for each, _ in report.failed}
+        self._waiting.discard(report.transaction_uid)
+        return 0x0000

@@ -14,6 +14,7 @@ from daemon import reconcile, schema
 from daemon.database import Database
 from daemon.spool import Spool
 from dicom_io import part10
+from dicom_io.scu import Remote
 from tests.node import AT_REST, Node, axnode, destination
 from tests.peers import free_port
 from tests.soak.commitment import Depositor
@@ -62,7 +63,8 @@ class Site:
         study = {"quiet_period_s": _QUIET_S, "version_interval_s": 0}
         pacs = destination("pacs", AE_TITLE, self.pacs.port)
         port = free_port()
-        self.depositor = Depositor(MODALITY, port) if committing else None
+        node = Remote("node", "AXNODE", "127.0.0.1", port, MODALITY)
+        self.depositor = Depositor(node) if committing else None
         if self.depositor:
             pacs["storage_commitment"] = True
             tables["node"] = {"port": port, "storage_commitment_scp": True}

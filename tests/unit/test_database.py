@@ -149,7 +149,7 @@ def test_an_answer_comes_after_the_commit(database: Database) -> None:
 
 
 def test_a_full_disk_is_never_reported_as_success(database: Database) -> None:
-    """SQLite rolls the whole transaction back then, not the savepoint of the one that failed."""
+    """SQLite rolls the whole transaction back then, with the writes of the neighbours."""
 
     def cap(connection: Connection) -> None:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()

@@ -64,6 +64,43 @@ def test_a_deadline_cuts_a_trickle(pair: tuple[PduStream, socket.socket]) -> Non
         stream.header(time.monotonic() + 0.05)
 
 
+def test_a_deadline_cuts_silence(pair: tuple[PduStream, socket.socket]) -> None:
+    stream, _ = pair
+    ticks: list[None] = []
+
+    with pytest.raises(Cut, match="silence"):
+        stream.await_byte(0.6, "silence", on_tick=lambda: ticks.append(None))
+    assert ticks
+
+
+def test_an_answer_that_does_not_fit_at_once_arrives_whole(
+    pair: tuple[PduStream, socket.socket],
+) -> None:
+    stream, far = pair
+    answer = bytes(range(256)) * 20_000  # more than the kernel holds
+    got = bytearray()
+
+    def read() -> None:
+        time.sleep(0.05)  # the sender has to wait
+        while len(got) < len(answer):
+            got.extend(far.recv(65536))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    stream.send(answer, 10)
+    reader.join()
+    assert got == answer
+    far.sendall(wire.pdu(5, bytes(4)))
+    assert stream.await_byte(10, "late") == 5
+
+
+def test_a_peer_that_does_not_read_is_cut(pair: tuple[PduStream, socket.socket]) -> None:
+    stream, _ = pair
+
+    with pytest.raises(Cut, match="does not read our answers"):
+        stream.send(bytes(5 << 20), 0.1)
+
+
 def test_stopping_spares_a_pdu_that_has_begun() -> None:
     near, far = socket.socketpair()
     with near, far:

@@ -10,6 +10,7 @@ import pytest
 
 from daemon.errors import UnavailableError
 from daemon.spool import Spool
+from tests.fakes import full_disk
 
 DIGEST = "ab" + "0" * 62
 
@@ -56,6 +57,24 @@ def test_the_bytes_can_be_walked_before_they_are_kept(tmp_path: Path) -> None:
     file.close()
 
 
+def test_pieces_come_one_behind_another(tmp_path: Path) -> None:
+    file = Spool(tmp_path).incoming()
+    file.write(b"", b"head", memoryview(b"data"))
+    file.write(b"", b"more")
+    assert (file.path.read_bytes(), file.size) == (b"headdatamore", 12)
+    file.close()
+
+
+@pytest.mark.parametrize("most", [2, 6])
+def test_a_disk_that_fills_within_a_piece_is_told(tmp_path: Path, most: int) -> None:
+    file = Spool(tmp_path).incoming()
+    with full_disk(most), pytest.raises(OSError, match="too large"):
+        file.write(b"head", b"data")
+    assert (file.path.read_bytes(), file.size) == (b"headdata"[:most], most)
+    file.close()
+    assert leftovers(Spool(tmp_path)) == []
+
+
 def test_all_shards_are_there_for_the_user_only(tmp_path: Path) -> None:
     root = tmp_path / "spool"
     spool = Spool(root)
@@ -83,6 +102,7 @@ SYNC_ORDER = """
 import os, sys
 from pathlib import Path
 from daemon.spool import Spool
+from tests.fakes import full_disk
 spool = Spool(Path(sys.argv[1]))
 calls = []
 def spy(event, arguments):
@@ -114,6 +134,7 @@ FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 from daemon.spool import Spool
+from tests.fakes import full_disk
 spool = Spool(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
