@@ -1,7 +1,7 @@
 """What differs between a CPU and a GPU: how operations are packed and repeated, and copies."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,8 +19,6 @@ class Device(Protocol):
     """Where networks run."""
 
     place: torch.device
-    # how far a probability may be from that of the network as torch runs it
-    tolerance: float
 
     def pack(self, made: Operation, size: Sequence[int], *, overwrites: bool) -> Packed:
         """Make an operation ready; see `model.packed.one_dnn` for the arguments."""
@@ -36,13 +34,13 @@ class Cpu:
     """oneDNN in single precision, where torch has it."""
 
     place = torch.device("cpu")
-    tolerance = 1e-3
+    _one_dnn = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
     def pack(self, made: Operation, size: Sequence[int], *, overwrites: bool) -> Packed:
         """Put the weights into oneDNN's blocks, once for all images."""
         if isinstance(made, Call):
             return call(made, self.place)
-        if not torch.backends.mkldnn.is_available():
+        if not self._one_dnn:
             return plain(made, self.place, torch.float32)
         return one_dnn(made, size, overwrites=overwrites)
 
@@ -56,24 +54,28 @@ class Cpu:
 
 
 class Cuda:
-    """Half precision on the tensor cores, each forward pass one CUDA graph.
+    """torch's own kernels, channels last, each forward pass one CUDA graph.
 
-    A graph has a fixed shape: there is one for each power of two of images, the rest of which is
-    left as it was; images do not touch each other.
+    A graph has a fixed shape: there is one for each power of two of images, and those that are not
+    there are left as they were; images do not touch each other.
+
+    Parameters
+    ----------
+    precision
+        Of the convolutions. bfloat16 moves probabilities by more than `model.ready.TOLERANCE` and
+        the outlines with them (decision 11): it is for measuring, not for the node.
     """
 
-    precision = torch.bfloat16
-    tolerance = 0.05
-
-    def __init__(self, place: torch.device) -> None:
+    def __init__(self, place: torch.device, precision: torch.dtype = torch.float32) -> None:
         self.place = place
-        self._pool = None
+        self._precision = precision
+        self._pool: Any = None
 
     def pack(self, made: Operation, size: Sequence[int], *, overwrites: bool) -> Packed:
         """Bring the weights over."""
         if isinstance(made, Call):
             return call(made, self.place)
-        return plain(made, self.place, self.precision)
+        return plain(made, self.place, self._precision)
 
     def repeat(self, forward: Forward) -> Forward:
         """Return the forward pass as graphs, captured when a number of images first comes."""
@@ -96,16 +98,19 @@ class Cuda:
         self, forward: Forward, size: int, inputs: Sequence[Tensor]
     ) -> tuple[torch.cuda.CUDAGraph, list[Tensor], Tensor]:
         held = [torch.zeros((size, *each.shape[1:]), device=self.place) for each in inputs]
-        aside, current = torch.cuda.Stream(self.place), torch.cuda.current_stream(self.place)
-        aside.wait_stream(current)
-        with torch.cuda.stream(aside):  # libraries set themselves up outside of the capture
-            for _ in range(3):
-                forward(*held)
-        current.wait_stream(aside)
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.place), torch.cuda.graph(graph, pool=self._pool):
-            output = forward(*held)
+        # a graph keeps the kernels that were chosen here: none in TF32, which is rounder
+        with torch.cuda.device(self.place), torch.backends.cudnn.flags(allow_tf32=False):
+            aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            current = torch.cuda.current_stream()
+            aside.wait_stream(current)
+            with torch.cuda.stream(aside):  # libraries set themselves up outside of the capture
+                for _ in range(3):
+                    forward(*held)
+            current.wait_stream(aside)
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool):
+                output = forward(*held)
         return graph, held, output
 
     def put(self, array: NDArray[np.float32]) -> Tensor:

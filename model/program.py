@@ -22,8 +22,9 @@ class Program:
         for place, made in enumerate(operations):
             dead = {v for v in made.sources if last[v] == place and v != tape.output}
             size = tape.shapes[made.sources[0]] if made.sources else ()
+            added = made.added if isinstance(made, Convolution) else None
             # a result of another kind may be a view of something that is still read
-            overwrites = made.sources[-1] in dead & fresh if made.sources else False
+            overwrites = added in dead & fresh and added != made.sources[0]
             packed = device.pack(made, size, overwrites=overwrites)
             self._steps.append((packed, made.sources, made.results, dead))
 

@@ -19,6 +19,7 @@ from model.program import Program
 from model.tape import Tape, UnwritableError, write_down
 
 log = logging.getLogger(__name__)
+TOLERANCE = 1e-3  # of a probability, between the network as torch runs it and as it runs here
 
 
 class Network(Protocol):
@@ -74,19 +75,18 @@ def _tapes(network: AxNet, size: tuple[int, int]) -> tuple[Tape, Tape] | None:
 
 def ready(loaded: Loaded, device: Device) -> Network:
     """Return the network made for inference on a device."""
-    plain = loaded.network.to(device.place, memory_format=torch.channels_last)
-    if loaded.tapes is None:
-        return plain
-    try:
-        fast = _Fast(loaded.tapes, plain.state_dict(), device)
-        apart = difference(fast, plain, loaded.size, device.place)
-    except RuntimeError as error:
-        _warn(str(error))
-        return plain
-    if not apart <= device.tolerance:  # nor where it is not a number
-        _warn(f"probabilities are up to {apart:.2g} apart")
-        return plain
-    return fast
+    plain = loaded.network
+    if loaded.tapes is not None:
+        try:
+            fast = _Fast(loaded.tapes, plain.state_dict(), device)
+            apart = difference(fast, plain, loaded.size, device.place)
+        except RuntimeError as error:
+            _warn(str(error).partition("\n")[0])
+        else:
+            if apart <= TOLERANCE:
+                return fast
+            _warn(f"probabilities are up to {apart:.2g} apart")
+    return plain.to(device.place).to(memory_format=torch.channels_last)
 
 
 class _Fast:
@@ -100,17 +100,26 @@ class _Fast:
         self.classify = classify
 
 
-def difference(one: Network, other: Network, size: tuple[int, int], place: torch.device) -> float:
-    """Return how far the probabilities of two networks are apart, at most, on a frame of noise."""
-    image = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(0)).to(place)
+def difference(fast: Network, plain: Network, size: tuple[int, int], place: torch.device) -> float:
+    """Return how far probabilities are apart, at most, on a frame of noise.
+
+    Parameters
+    ----------
+    plain
+        On the CPU, by which every device is judged.
+    place
+        Where `fast` is.
+    """
+    image = torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        logits = other.segment(image)
-        focus = torch.ones_like(logits)
+        logits = plain.segment(image)
+        seen = (image, logits, torch.ones_like(logits))
+        there = [each.to(place) for each in seen]
         pairs = (
-            (one.segment(image), logits),
-            (one.classify(image, logits, focus), other.classify(image, logits, focus)),
+            (fast.segment(there[0]), logits),
+            (fast.classify(*there), plain.classify(*seen)),
         )
-        return max(float((a.sigmoid() - b.sigmoid()).abs().max()) for a, b in pairs)
+        return max(float((a.cpu().sigmoid() - b.sigmoid()).abs().max()) for a, b in pairs)
 
 
 def _warn(reason: str) -> None:

@@ -74,11 +74,11 @@ def write_down(
     return Tape(len(examples), steps, recorder.value(output), recorder.shapes)
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's, untyped
     """Sees every operation below autograd."""
 
     def __init__(self, names: Mapping[int, str], inputs: Sequence[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.steps: list[Step] = []
         self.shapes: dict[Value, tuple[int, ...]] = {}
         self._names = names
