@@ -66,7 +66,8 @@ def write_down(
     examples = [torch.empty(shape, device="meta") for shape in shapes]
     recorder = _Recorder(names, examples)
     try:
-        with torch.no_grad(), recorder:
+        # in inference mode operations come undivided, and under other names
+        with torch.inference_mode(False), torch.no_grad(), recorder:
             output = function(*examples)
     except (NotImplementedError, RuntimeError) as error:  # a value was asked for
         raise UnwritableError(str(error)) from error

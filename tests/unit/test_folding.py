@@ -113,6 +113,12 @@ def test_a_residual_block_is_three_convolutions_and_little_else() -> None:
     ]
 
 
+def test_what_is_written_down_in_inference_mode_is_the_same() -> None:
+    with torch.inference_mode():
+        _, operations = program(settled(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())), Cpu())
+    assert [type(each) for each in operations] == [Convolution]
+
+
 def test_taps_that_see_only_padding_are_cut_and_what_scales_goes_into_the_next() -> None:
     """As in the atrous pyramid: a dilation beyond the map leaves one tap, a factor per channel."""
     pyramid = nn.Sequential(
