@@ -51,9 +51,11 @@ def load(
     KeyError, RuntimeError
         The architecture does not exist, or the weights are not its own.
     """
-    with torch.device("meta"):
-        network = AxNet(architecture).eval()
-    tapes = _tapes(network, size)
+    # in inference mode operations come undivided, and under other names
+    with torch.inference_mode(mode=False):
+        with torch.device("meta"):
+            network = AxNet(architecture).eval()
+        tapes = _tapes(network, size)
     network.load_state_dict(weights, assign=True)
     if any(buffer.is_meta for buffer in network.buffers()):  # not among the weights, but needed
         network = AxNet(architecture).eval()

@@ -66,8 +66,7 @@ def write_down(
     examples = [torch.empty(shape, device="meta") for shape in shapes]
     recorder = _Recorder(names, examples)
     try:
-        # in inference mode operations come undivided, and under other names
-        with torch.inference_mode(False), torch.no_grad(), recorder:
+        with torch.no_grad(), recorder:
             output = function(*examples)
     except (NotImplementedError, RuntimeError) as error:  # a value was asked for
         raise UnwritableError(str(error)) from error

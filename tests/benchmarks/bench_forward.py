@@ -89,7 +89,7 @@ def flops(network: AxNet, image: Tensor) -> int:
     """Count the operations of one frame's segmentation, two for a multiplication and addition."""
     with FlopCounterMode(display=False) as counter:
         network.segment(image)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def rates(work: float, seconds: Sequence[float]) -> tuple[float, ...]:

@@ -113,10 +113,14 @@ def test_a_residual_block_is_three_convolutions_and_little_else() -> None:
     ]
 
 
-def test_what_is_written_down_in_inference_mode_is_the_same() -> None:
+def test_a_network_is_folded_in_inference_mode_too() -> None:
+    values = AxNet(TINY).state_dict()
+    outside = ready.load(TINY, values, (64, 64))
     with torch.inference_mode():
-        _, operations = program(settled(nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())), Cpu())
-    assert [type(each) for each in operations] == [Convolution]
+        inside = ready.load(TINY, values, (64, 64))
+    assert [[step.operation for step in tape.steps] for tape in inside.tapes] == [
+        [step.operation for step in tape.steps] for tape in outside.tapes
+    ]
 
 
 def test_taps_that_see_only_padding_are_cut_and_what_scales_goes_into_the_next() -> None:
