@@ -7,19 +7,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from model import ready
 from model.architecture import Architecture
-from model.bundle_file import write
+from model.bundle_file import SHIPPED, Bundle, write
 from model.device import Cpu, Cuda
 from model.folding import Call, Convolution, Operation, fold
 from model.network import AxNet
+from model.nodes import Rules
 from model.packed import Packed, call, plain
-from model.preprocess import prepare
+from model.preprocess import Prepared, prepare
 from model.program import Program
 from model.runtime import BATCH, Predictor
 from model.tape import UnwritableError, write_down
+from model.training.phantom import generate
 from tests.builders_net import SMALL_INPUT, TINY, bundle, card, weights
 
 
@@ -217,6 +220,51 @@ def test_more_frames_than_go_through_at_once(tmp_path) -> None:
         (alone,) = predictor.predict([item])
         assert [n.area_px for n in answer] == [n.area_px for n in alone]
         assert [n.score for n in answer] == pytest.approx([n.score for n in alone], abs=1e-5)
+
+
+def unfolded(made: Bundle) -> Predictor:
+    """Return a predictor whose networks run as torch runs them."""
+    predictor = Predictor(made, "cpu")
+    spec, architecture = made.card.input, made.card.architecture
+    predictor.networks = [
+        ready.load(architecture, load(made.read_weights(entry)), (spec.height, spec.width)).network
+        for entry in made.weights
+    ]
+    return predictor
+
+
+def same_nodes(made: Bundle, items: list[Prepared]) -> list[int]:
+    """Hold what both predictors find against each other; return how many nodes a frame has."""
+    counts = []
+    for found, expected in zip(
+        Predictor(made, "cpu").predict(items), unfolded(made).predict(items), strict=True
+    ):
+        counts.append(len(expected))
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-3)
+            assert one.peak == pytest.approx(other.peak, abs=1e-3)
+            assert (one.row, one.column) == (other.row, other.column)
+            shared = 2 * (one.mask & other.mask).sum()
+            assert shared / (one.area_px + other.area_px) >= 0.999
+    return counts
+
+
+def test_the_shipped_bundle_finds_what_the_unfolded_network_finds() -> None:
+    """Frames without a node, with one and with several, in one batch."""
+    made = Bundle.load(SHIPPED)
+    pictures = [generate(778, patient, "separable", nodes=2) for patient in range(5)]
+    items = [prepare(each.frame, each.tissue_box, made.card.input) for each in pictures]
+    blank = prepare(np.zeros((256, 320, 3), np.uint8), None, made.card.input)
+    counts = same_nodes(made, [*items, blank])
+    assert (max(counts), min(counts)) == (2, 0)
+
+
+def test_an_ensemble_finds_what_the_unfolded_networks_find(tmp_path) -> None:
+    whole = card(nodes=Rules(threshold=0.5, min_fraction=0.0, min_peak=0.0))
+    made = write(tmp_path, whole, [weights(seed=seed) for seed in (0, 1, 2)])
+    frames = [generate(778, patient, "separable").frame for patient in range(3)]
+    assert min(same_nodes(made, [prepare(frame, None, SMALL_INPUT) for frame in frames])) >= 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU on this machine")
