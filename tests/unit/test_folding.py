@@ -55,6 +55,20 @@ class Residual(nn.Module):
         return torch.relu(self.norm(shared)) + shared + total
 
 
+class Kept(nn.Module):
+    """What is added to a convolution is read once more afterwards."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.second = nn.Conv2d(8, 8, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Add, then multiply by what was added."""
+        start = self.first(image)
+        return (self.second(torch.tanh(start)) + start) * start
+
+
 def settled(module: nn.Module, channels: int = 3) -> nn.Module:
     """Give the batch norms statistics and gains that are not 0 and 1."""
     torch.manual_seed(1)
@@ -84,6 +98,7 @@ def program(module: nn.Module, device: Cpu, channels: int = 3) -> tuple[Program,
         Residual(nn.ReLU6()),
         Residual(nn.SiLU(inplace=True)),
         Residual(nn.Tanh()),
+        Kept(),
         nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU6(inplace=True)),
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU()),
         nn.Sequential(nn.ConvTranspose2d(3, 4, 2, stride=2), nn.BatchNorm2d(4), nn.Hardtanh(-1, 2)),
