@@ -69,6 +69,16 @@ class Kept(nn.Module):
         return (self.second(torch.tanh(start)) + start) * start
 
 
+def pyramid() -> nn.Module:
+    """Return one branch of an atrous pyramid."""
+    return nn.Sequential(
+        nn.Conv2d(3, 3, 3, padding=24, dilation=24, groups=3, bias=False),
+        nn.Conv2d(3, 5, 1, bias=False),
+        nn.BatchNorm2d(5),
+        nn.ReLU(),
+    )
+
+
 def settled(module: nn.Module, channels: int = 3) -> nn.Module:
     """Give the batch norms statistics and gains that are not 0 and 1."""
     torch.manual_seed(1)
@@ -99,6 +109,7 @@ def program(module: nn.Module, device: Cpu, channels: int = 3) -> tuple[Program,
         Residual(nn.SiLU(inplace=True)),
         Residual(nn.Tanh()),
         Kept(),
+        pyramid(),
         nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU6(inplace=True)),
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU()),
         nn.Sequential(nn.ConvTranspose2d(3, 4, 2, stride=2), nn.BatchNorm2d(4), nn.Hardtanh(-1, 2)),
@@ -142,14 +153,8 @@ def test_a_network_is_folded_in_inference_mode_too() -> None:
 
 
 def test_taps_that_see_only_padding_are_cut_and_what_scales_goes_into_the_next() -> None:
-    """As in the atrous pyramid: a dilation beyond the map leaves one tap, a factor per channel."""
-    pyramid = nn.Sequential(
-        nn.Conv2d(3, 3, 3, padding=24, dilation=24, groups=3, bias=False),
-        nn.Conv2d(3, 5, 1, bias=False),
-        nn.BatchNorm2d(5),
-        nn.ReLU(),
-    )
-    _, operations = program(settled(pyramid), Cpu())
+    """A dilation beyond the map leaves one tap, a factor per channel."""
+    _, operations = program(settled(pyramid()), Cpu())
     (only,) = operations
     assert isinstance(only, Convolution)
     assert only.weight.shape == (5, 3, 1, 1)
