@@ -143,13 +143,13 @@ def test_a_residual_block_is_three_convolutions_and_little_else() -> None:
 
 
 def test_a_network_is_folded_in_inference_mode_too() -> None:
-    values = AxNet(TINY).state_dict()
-    outside = ready.load(TINY, values, (64, 64))
+    """There torch would hand over convolutions under a name that nobody folds."""
     with torch.inference_mode():
-        inside = ready.load(TINY, values, (64, 64))
-    assert [[step.operation for step in tape.steps] for tape in inside.tapes] == [
-        [step.operation for step in tape.steps] for tape in outside.tapes
-    ]
+        loaded = ready.load(TINY, AxNet(TINY).state_dict(), (64, 64))
+    for tape in loaded.tapes:
+        names = [step.operation for step in tape.steps]
+        assert torch.ops.aten.convolution.default in names
+        assert torch.ops.aten.conv2d.default not in names
 
 
 def test_taps_that_see_only_padding_are_cut_and_what_scales_goes_into_the_next() -> None:
