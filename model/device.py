@@ -19,6 +19,7 @@ class Device(Protocol):
     """Where networks run."""
 
     place: torch.device
+    most: int  # frames, or nodes, that go through a network together; it bounds the memory
 
     def pack(self, made: Operation, size: Sequence[int], *, overwrites: bool) -> Packed:
         """Make an operation ready; see `model.packed.one_dnn` for the arguments."""
@@ -34,6 +35,7 @@ class Cpu:
     """oneDNN in single precision, where torch has it."""
 
     place = torch.device("cpu")
+    most = 8  # sixteen no longer fit its caches, and each takes longer
     _one_dnn = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
     def pack(self, made: Operation, size: Sequence[int], *, overwrites: bool) -> Packed:
@@ -65,6 +67,8 @@ class Cuda:
         Of the convolutions. bfloat16 moves probabilities by more than `model.ready.TOLERANCE` and
         the outlines with them (decision 11): it is for measuring, not for the node.
     """
+
+    most = 64
 
     def __init__(self, place: torch.device, precision: torch.dtype = torch.float32) -> None:
         self.place = place

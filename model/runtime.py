@@ -19,8 +19,6 @@ from model.ready import Network, load, ready
 
 __all__ = ["PredictedNode", "Predictor"]
 
-BATCH = 16  # frames, and nodes, that go through the network together: what bounds the memory
-
 
 class Predictor:
     """A bundle loaded onto a device.
@@ -42,6 +40,7 @@ class Predictor:
         chosen = choose(device)
         self.device = chosen.place
         self._put = chosen.put
+        self._most = chosen.most
         with device_errors():
             self.networks = [self._load(entry, chosen) for entry in bundle.weights]
 
@@ -81,8 +80,8 @@ class Predictor:
         rules = rules or self.bundle.card.nodes
         found: list[list[PredictedNode]] = []
         with torch.inference_mode(), device_errors():
-            for start in range(0, len(batch), BATCH):
-                found += self._predict(batch[start : start + BATCH], rules)
+            for start in range(0, len(batch), self._most):
+                found += self._predict(batch[start : start + self._most], rules)
         return found
 
     def _predict(self, batch: Sequence[Prepared], rules: Rules) -> list[list[PredictedNode]]:
@@ -122,8 +121,8 @@ class Predictor:
             if nodes
         ]
         scores: list[float] = []
-        for start in range(0, len(frames), BATCH):
-            part = slice(start, start + BATCH)
+        for start in range(0, len(frames), self._most):
+            part = slice(start, start + self._most)
             own = self._put(np.concatenate(focus)[part, np.newaxis].astype(np.float32))
             of = torch.tensor(frames[part], device=self.device)
             answers = [

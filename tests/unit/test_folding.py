@@ -20,7 +20,7 @@ from model.nodes import Rules
 from model.packed import Packed, call, plain
 from model.preprocess import Prepared, prepare
 from model.program import Program
-from model.runtime import BATCH, Predictor
+from model.runtime import Predictor
 from model.tape import UnwritableError, write_down
 from model.training.phantom import generate
 from tests.builders_net import SMALL_INPUT, TINY, bundle, card, weights
@@ -232,7 +232,7 @@ def test_more_frames_than_go_through_at_once(tmp_path) -> None:
     rng = np.random.default_rng(3)
     frames = [
         np.repeat(rng.integers(0, 255, (80, 90, 1)).astype(np.uint8), 3, axis=2)
-        for _ in range(BATCH + 3)
+        for _ in range(Cpu.most + 3)
     ]
     items = [prepare(frame, None, SMALL_INPUT) for frame in frames]
     together = predictor.predict(items)
