@@ -11,10 +11,11 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
 from model.bundle_file import Bundle, Weights
+from model.device import Device, choose
 from model.errors import BundleError, DeviceError
-from model.network import AxNet
 from model.nodes import Component, PredictedNode, Rules, components, territories
 from model.preprocess import Prepared, prepare
+from model.ready import Network, load, ready
 
 __all__ = ["PredictedNode", "Predictor"]
 
@@ -36,27 +37,30 @@ class Predictor:
         if threads is not None:
             torch.set_num_threads(threads)
         self.bundle = bundle
-        self.device = _device(device)
-        with _device_errors():
-            self._networks = [self._load(entry) for entry in bundle.weights]
+        chosen = choose(device)
+        self.device = chosen.place
+        self._put = chosen.put
+        self._most = chosen.most
+        with device_errors():
+            self.networks = [self._load(entry, chosen) for entry in bundle.weights]
 
-    def _load(self, entry: Weights) -> AxNet:
+    def _load(self, entry: Weights, device: Device) -> Network:
         """Build one network and fill it with a weights file."""
+        card = self.bundle.card
         try:
-            network = AxNet(self.bundle.card.architecture)
-            network.load_state_dict(load_safetensors(self.bundle.read_weights(entry)))
+            weights = load_safetensors(self.bundle.read_weights(entry))
+            loaded = load(card.architecture, weights, (card.input.height, card.input.width))
         except (KeyError, RuntimeError, SafetensorError) as error:
             raise BundleError(
                 f"{self.bundle.path / entry.file} does not fit {self.bundle.architecture}:"
                 " the bundle is inconsistent, take another"
             ) from error
-        network.eval()
-        return network.to(self.device).to(memory_format=torch.channels_last)
+        return ready(loaded, device)
 
     def predict(
         self, batch: Sequence[Prepared], rules: Rules | None = None
     ) -> list[list[PredictedNode]]:
-        """Segment and score a batch of prepared frames.
+        """Segment and score prepared frames: any number, of any images and studies.
 
         Parameters
         ----------
@@ -73,19 +77,28 @@ class Predictor:
         DeviceError
             The device failed; with `out_of_memory` a smaller batch may help.
         """
-        if not batch:
-            return []
-        with torch.inference_mode(), _device_errors():
-            images = torch.from_numpy(np.stack([item.tensor for item in batch])).to(self.device)
-            logits = [network.segment(images) for network in self._networks]
-            soft = torch.stack([torch.sigmoid(item) for item in logits]).mean(0)
-            maps = soft[:, 0].float().cpu().numpy()
-            rules = rules or self.bundle.card.nodes
-            found = [_components(item, map_, rules) for item, map_ in zip(batch, maps, strict=True)]
-            return [
-                self._scored(images[i : i + 1], [item[i : i + 1] for item in logits], batch[i], f)
-                for i, f in enumerate(found)
+        rules = rules or self.bundle.card.nodes
+        found: list[list[PredictedNode]] = []
+        with torch.inference_mode(), device_errors():
+            for start in range(0, len(batch), self._most):
+                found += self._predict(batch[start : start + self._most], rules)
+        return found
+
+    def _predict(self, batch: Sequence[Prepared], rules: Rules) -> list[list[PredictedNode]]:
+        """Predict no more frames than the device takes at once."""
+        images = self._put(np.stack([item.tensor for item in batch]))
+        logits = [network.segment(images) for network in self.networks]
+        soft = torch.stack([torch.sigmoid(item) for item in logits]).mean(0)
+        maps = soft[:, 0].cpu().numpy()
+        found = [_components(item, map_, rules) for item, map_ in zip(batch, maps, strict=True)]
+        scores = iter(self._scores(images, logits, batch, found))
+        return [
+            [
+                PredictedNode(node.row, node.column, node.mask, score, node.area_px, node.peak)
+                for node, score in zip(nodes, scores, strict=False)
             ]
+            for nodes in found
+        ]
 
     def self_test(self) -> None:
         """Run a blank frame through everything; raises DeviceError where that fails."""
@@ -93,25 +106,33 @@ class Predictor:
         blank = np.zeros((spec.height, spec.width, 3), np.uint8)
         self.predict([prepare(blank, None, spec)])
 
-    def _scored(
-        self, image: Tensor, logits: Sequence[Tensor], item: Prepared, found: list[Component]
-    ) -> list[PredictedNode]:
-        """Score each component with the others masked out."""
-        if not found:
-            return []
-        masks = [item.placement.mask_to_target(_on_crop(node, item)) for node in found]
-        focus = torch.from_numpy(territories(masks)[:, np.newaxis]).to(image)
-        many = image.expand(len(found), -1, -1, -1)
-        scores = torch.stack(
-            [
-                torch.sigmoid(network.classify(many, logit, focus) / self.bundle.card.temperature)
-                for network, logit in zip(self._networks, logits, strict=True)
-            ]
-        ).mean(0)
-        return [
-            PredictedNode(node.row, node.column, node.mask, float(score), node.area_px, node.peak)
-            for node, score in zip(found, scores.float().cpu().tolist(), strict=True)
+    def _scores(
+        self,
+        images: Tensor,
+        logits: Sequence[Tensor],
+        batch: Sequence[Prepared],
+        found: Sequence[Sequence[Component]],
+    ) -> list[float]:
+        """Score each component of each frame with the frame's others masked out."""
+        frames = [number for number, nodes in enumerate(found) for _ in nodes]
+        focus = [
+            territories([item.placement.mask_to_target(_on_crop(node, item)) for node in nodes])
+            for item, nodes in zip(batch, found, strict=True)
+            if nodes
         ]
+        scores: list[float] = []
+        for start in range(0, len(frames), self._most):
+            part = slice(start, start + self._most)
+            own = self._put(np.concatenate(focus)[part, np.newaxis].astype(np.float32))
+            of = torch.tensor(frames[part], device=self.device)
+            answers = [
+                torch.sigmoid(
+                    network.classify(images[of], logit[of], own) / self.bundle.card.temperature
+                )
+                for network, logit in zip(self.networks, logits, strict=True)
+            ]
+            scores += torch.stack(answers).mean(0).tolist()
+        return scores
 
 
 def _components(item: Prepared, probability: NDArray[np.float32], rules: Rules) -> list[Component]:
@@ -129,23 +150,8 @@ def _on_crop(node: Component, item: Prepared) -> NDArray[np.bool_]:
     return out
 
 
-def _device(name: str) -> torch.device:
-    """Choose the device; one that is not there is an error, not a silent CPU."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise DeviceError(f"device {name!r}: use auto, cpu, cuda or cuda:N") from error
-    if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"device {name!r}: use auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise DeviceError(f"device {name!r} is not on this machine: use auto or cpu")
-    return device
-
-
 @contextmanager
-def _device_errors() -> Iterator[None]:
+def device_errors() -> Iterator[None]:
     """Translate what torch raises when the device fails."""
     try:
         yield

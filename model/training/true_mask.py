@@ -57,6 +57,6 @@ def _classified(
         many = torch.from_numpy(image[np.newaxis]).to(place).expand(len(masks), -1, -1, -1)
         answers = [
             torch.sigmoid(network.classify(many, logits, focus) / predictor.bundle.card.temperature)
-            for network in predictor._networks
+            for network in predictor.networks
         ]
         return [float(value) for value in torch.stack(answers).mean(0).cpu()]
