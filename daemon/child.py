@@ -18,6 +18,9 @@ from daemon.errors import AttemptFailed, UnavailableError
 log = logging.getLogger(__name__)
 SILENCE_S = 60.0  # without a sign of life the process is taken for hung
 START_S = 300.0  # torch from a cold disk, on a busy machine
+# torch's threads wait for each other asleep: beside other work on the same processors one that
+# waits awake keeps the one that it waits for from running
+_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 
 class ChildLost(AttemptFailed):
@@ -84,6 +87,7 @@ class Child:
             [*self._options.command, json.dumps(options)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env={**_ENVIRONMENT, **os.environ},
         )
         message = self._receive(self._options.start_s)
         if "ready" not in message:

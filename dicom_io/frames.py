@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from .colour import grey_table, rgb_from_components
 from .decode import decoder_for, samples
 from .errors import FrameError
 from .findings import Reason
-from .fragments import Fragments, PixelLayout, pixel_layout, read_frame
+from .fragments import PixelLayout, pixel_layout, read_frame
 from .header import read_header, read_header_from, text, transfer_syntax
 from .palette import palette
 from .pixel_format import MAX_FRAME_BYTES, PixelFormat, pixel_format
@@ -136,6 +135,10 @@ class Image:
         """
         return next(self.frames((index0,)))
 
+    def expect(self, index0: int) -> None:
+        """Begin to decode a frame that `frame` will be asked for next; see `RecentFrames`."""
+        self._recent.expect((self.path, index0), partial(self._decode, index0))
+
     def frames(self, indices: Iterable[int] | None = None) -> Iterator[NDArray[np.uint8]]:
         """Decode the frames at `indices` (from 0; None: all), each when it is asked for.
 
@@ -145,15 +148,14 @@ class Image:
             UNDECODABLE for the frame whose bytes are damaged; NO_IMAGE where there is no such
             frame.
         """
-        with self.path.open("rb") as file:
-            for index in range(self.frame_count) if indices is None else indices:
-                if not 0 <= index < self.frame_count:
-                    raise FrameError(Reason.NO_IMAGE, f"The image has no frame {index + 1}.")
-                decode = partial(self._rgb, file, self._layout.frames[index])
-                yield self._recent.get((self.path, index), decode)
+        for index in range(self.frame_count) if indices is None else indices:
+            yield self._recent.get((self.path, index), partial(self._decode, index))
 
-    def _rgb(self, file: BinaryIO, fragments: Fragments) -> NDArray[np.uint8]:
-        data = read_frame(file, fragments)
+    def _decode(self, index0: int) -> NDArray[np.uint8]:
+        if not 0 <= index0 < self.frame_count:
+            raise FrameError(Reason.NO_IMAGE, f"The image has no frame {index0 + 1}.")
+        with self.path.open("rb") as file:
+            data = read_frame(file, self._layout.frames[index0])
         values, declared, bits = samples(data, self._format, self._decoder, self._layout.vr)
         if values.ndim == 3:
             return rgb_from_components(values, declared, bits)

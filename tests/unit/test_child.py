@@ -255,3 +255,9 @@ def test_an_answer_that_nobody_took_is_not_the_next_one_s(start: Start) -> None:
     child = start(READY + ECHO)
     child.submit({"study": "A"})
     assert ask(child, {"study": "B"}) == {"study": "B"}
+
+
+def test_threads_of_the_process_wait_asleep(start: Start) -> None:
+    """One that waits awake takes the processor from the one that it waits for."""
+    script = READY + "for line in sys.stdin: say(answer=dict(os.environ))\n"
+    assert ask(start(script), {})["OMP_WAIT_POLICY"] == os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
