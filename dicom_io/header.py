@@ -16,6 +16,7 @@ from pydicom import Dataset, dcmread
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from .errors import FrameError
@@ -150,7 +151,7 @@ def transfer_syntax(ds: Dataset) -> UID:
 
 def integer(ds: Dataset, keyword: str, default: int | None = None) -> int | None:
     """Return an integer attribute; absent, empty, many-valued or not a number is `default`."""
-    value = _value(ds, keyword)
+    value = _single(ds, keyword)
     try:
         return int(str(value)) if value is not None else default
     except ValueError:
@@ -159,7 +160,7 @@ def integer(ds: Dataset, keyword: str, default: int | None = None) -> int | None
 
 def decimal(ds: Dataset, keyword: str) -> float | None:
     """Return a numeric attribute, the first value where there are many; None if there is none."""
-    value = _value(ds, keyword)
+    value = _single(ds, keyword)
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         value = value[0] if len(value) else None
     try:
@@ -171,7 +172,7 @@ def decimal(ds: Dataset, keyword: str) -> float | None:
 
 def text(ds: Dataset, keyword: str) -> str:
     """Return a text attribute, decoded under the character set; values joined by a backslash."""
-    value = _value(ds, keyword)
+    value = _single(ds, keyword)
     if value is None or isinstance(value, bytes):
         return ""
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -185,6 +186,12 @@ def items(ds: Dataset, keyword: str) -> tuple[Dataset, ...]:
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
         return ()
     return tuple(item for item in value if isinstance(item, Dataset))
+
+
+def _single(ds: Dataset, keyword: str) -> object:
+    # whoever asks for text or a number gets nothing out of a sequence, least of all its print
+    value = _value(ds, keyword)
+    return None if isinstance(value, Items) else value
 
 
 def _value(ds: Dataset, keyword: str) -> object:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.sequence import Sequence
 
 from dicom_io.facts import eligible, facts
@@ -132,6 +132,15 @@ def test_texts_are_decoded_under_the_character_set(tmp_path: Path):
     found = facts(read_header(write(tmp_path / "a.dcm", ds)))
     assert "Achselhöhle" in found.descriptions
     assert eligible(found) == "description says achselhohle"
+
+
+def test_a_sequence_in_the_place_of_a_text_says_nothing():
+    """Printed it would be somebody's data, and what is damaged in it cannot be printed."""
+    ds = described(SeriesDescription="Axilla", SeriesNumber=1)
+    for keyword in ("SeriesDescription", "SeriesNumber"):
+        ds[keyword] = DataElement(keyword, "SQ", [described(PatientName="Test^Axilla left")])
+    found = facts(ds)
+    assert (found.descriptions, found.series_number, found.laterality) == ((), None, None)
 
 
 def test_identifiers_and_numbers():
