@@ -195,9 +195,10 @@ def _single(ds: Dataset, keyword: str) -> object:
 
 
 def _value(ds: Dataset, keyword: str) -> object:
-    # Values are converted at the first access, and may be anything.
+    # Values are converted at the first access, and may be anything. They lie in memory by then: an
+    # OSError is pydicom's word for a sequence whose bytes end too early.
     with quiet():
         try:
             return ds.get(keyword)
-        except DAMAGE:
+        except (*DAMAGE, OSError):
             return None

@@ -8,6 +8,8 @@ from pydicom.sequence import Sequence
 
 from dicom_io.facts import eligible, facts
 from dicom_io.frames import read_header
+from dicom_io.part10 import header
+from tests import builders_wire as wire
 from tests.builders_frames import image_dataset, us_dicom, write
 
 
@@ -141,6 +143,15 @@ def test_a_sequence_in_the_place_of_a_text_says_nothing():
         ds[keyword] = DataElement(keyword, "SQ", [described(PatientName="Test^Axilla left")])
     found = facts(ds)
     assert (found.descriptions, found.series_number, found.laterality) == ((), None, None)
+
+
+def test_a_sequence_that_ends_too_early_says_nothing(tmp_path: Path):
+    """It is parsed when it is first asked for, and calls that an error of the disk."""
+    extra = wire.element(0x00081032, b"SQ", b"\xfe\xff", wire.EXPLICIT)
+    path = tmp_path / "image.dcm"
+    head = header(wire.US_IMAGE, "1.2.3.4", wire.EXPLICIT)
+    path.write_bytes(head + wire.dataset(wire.EXPLICIT, extra=extra))
+    assert eligible(facts(read_header(path))) is None
 
 
 def test_identifiers_and_numbers():
