@@ -1,18 +1,21 @@
 """Asking a destination to commit to what it has stored (PS3.4 J.3.2)."""
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from sqlalchemy import Connection, insert, select, update
 
 from daemon import failpoints, schema
+from daemon.bell import Bell
 from daemon.clock import Clock
 from daemon.commitment import Reports, Stored, asked_in, stored
 from daemon.database import Database
 from daemon.due import windows
 from daemon.events import move_delivery
 from daemon.lifecycle import DeliveryState
+from daemon.pulse import Pulse
 from daemon.rest import settle_study
 from daemon.retry import RetryPolicy, Verdict
 from dicom_io import commitment, commitment_scu
@@ -33,7 +36,11 @@ Ask = Callable[
 
 
 class Asker:
-    """Asks one destination; see `dicom_io.commitment_scu.ask` for the association."""
+    """Asks one destination; see `dicom_io.commitment_scu.ask` for the association.
+
+    It waits a while for each report, so it has a thread of its own: what is to be sent meanwhile is
+    sent. Whoever has stored something rings its `bell`.
+    """
 
     def __init__(
         self,
@@ -50,6 +57,7 @@ class Asker:
         self._clock = clock
         self._policy = policy
         self._ask = ask
+        self.bell = Bell()
 
     def ask_due(self, alive: Callable[[], None] = lambda: None) -> int:
         """Ask about one batch of what is due; return the number of requests.
@@ -76,6 +84,13 @@ class Asker:
         for answer in answers:
             self._settle(answer)
         return len(requests)
+
+    def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 1.0) -> None:
+        """Ask until `stopping` is set."""
+        while not stopping.is_set():
+            pulse()
+            if not self.ask_due(pulse):
+                self.bell.wait(poll_s)
 
     def _take(self, event_type_id: int, dataset: bytes, transfer_syntax_uid: str) -> int:
         names = [self._peer.name]

@@ -246,8 +246,10 @@ class Deliverer:
         while not stopping.is_set():
             pulse()
             worked = self.deliver_due(pulse)
-            if self._asker is not None:  # after the batch: one request for all of a version
-                worked += self._asker.ask_due(pulse)
+            if (
+                worked and self._asker is not None
+            ):  # the batch is over: it asks for all of a version
+                self._asker.bell.ring()
             if not worked:
                 self._bell.wait(poll_s)
 

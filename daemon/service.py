@@ -8,21 +8,20 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from daemon import audit, build, certificates, clock, failpoints, jobs, metrics, setup, systemd
-from daemon.asker import Asker
 from daemon.assemble import Assembler
 from daemon.audit_notes import Notes
 from daemon.bell import Bell
 from daemon.callers import Callers
 from daemon.child import START_S, Child, ChildOptions
-from daemon.commitment import Reports, trust_stored
-from daemon.config import Config, Destination, guard_open_door
+from daemon.commitment import Reports
+from daemon.config import Config, guard_open_door
 from daemon.custody import Custody
 from daemon.database import Database
-from daemon.deliver import Deliverer, park_unknown, remote
 from daemon.eligibility import by_headers
 from daemon.errors import ConfigError, DaemonError, UnavailableError
 from daemon.http import HttpServer
 from daemon.nightly import Nightly
+from daemon.outbox import Outbox
 from daemon.publish import Publisher
 from daemon.pulse import Pulse
 from daemon.receive import Reception
@@ -88,7 +87,6 @@ class Service:
         self._stopping = threading.Event()
         self._threads = Threads(self._stopping, STALL_S)
         self._analyses = Bell()
-        self._deliveries = {item.name: Bell() for item in config.destinations}
         self._clock = now
         self._child = Child(
             child
@@ -99,6 +97,9 @@ class Service:
         )
         reader = setup.make_reader(config, bundle, self.database)
         objects = self._folders.objects
+        reports = Reports(self.database, objects, now)
+        client = tls.client if tls else None
+        self._outbox = Outbox(config, self.database, objects, now, reports, client, notes)
         self._worker = Worker(
             config,
             self.database,
@@ -108,17 +109,13 @@ class Service:
             Publisher(config, self.database, now, objects, reader, recipe),
             holder,
             self._analyses,
-            self._ring_deliveries,
+            self._outbox.ring,
         )
         readable = by_headers(self._folders.spool)
         identity = bundle.digest, recipe
         self._assembler = Assembler(
             config, self.database, now, readable, *identity, queued=self._analyses.ring
         )
-        reports = Reports(self.database, objects, now)
-        self._deliverers = {
-            item.name: self._deliverer(item, reports) for item in config.destinations
-        }
         self._model_problem = "the model is still loading"
         self.model_failed = False
         self._nightly = Nightly(
@@ -155,11 +152,9 @@ class Service:
         except DicomIOError as error:
             raise UnavailableError(str(error)) from error
         self._http.start()
-        self._adopt()
+        self._outbox.start(self._threads, self._stopping)
         self._threads.start("assembler", self._assemble)
         self._threads.start("worker", self._work)
-        for name, deliverer in self._deliverers.items():
-            self._threads.start(f"deliver-{name}", partial(deliverer.run, self._stopping))
         if self._teller is not None:
             self._threads.start("commitment", partial(self._teller.run, self._stopping))
         self._calendar = self._started_calendar()
@@ -182,37 +177,9 @@ class Service:
         calendar.start()
         return calendar
 
-    def _deliverer(self, destination: Destination, reports: Reports) -> Deliverer:
-        tls = self._tls.client if self._tls else None
-        peer = remote(destination, self.config.node.ae_title, tls)
-        asks = destination.storage_commitment
-        asker = Asker(peer, self.database, reports, self._clock) if asks else None
-        objects = self._folders.objects
-        return Deliverer(
-            peer,
-            self.database,
-            objects,
-            self._clock,
-            notes=self._notes,
-            asker=asker,
-            bell=self._deliveries[destination.name],
-        )
-
-    def _ring_deliveries(self) -> None:
-        for bell in self._deliveries.values():
-            bell.ring()
-
     def _sources_tls(self) -> ssl.SSLContext | None:
         """Return what modalities are called back in: what they call in."""
         return self._tls.client if self._tls and self.config.tls.receive else None
-
-    def _adopt(self) -> None:
-        """Bring deliveries that wait in line with the destinations of this configuration."""
-        trusted = [d.name for d in self.config.destinations if not d.storage_commitment]
-        names, now = list(self._deliverers), self._clock()
-        self.database.write(lambda c: park_unknown(c, names, now))
-        for file_hash in self.database.write(lambda c: trust_stored(c, trusted, now)):
-            self._folders.objects.remove(file_hash)
 
     def run(self, stop: threading.Event) -> None:
         """Serve until `stop` is set; then drain."""
@@ -230,7 +197,7 @@ class Service:
         self._acceptor.stop(drain_s)
         self._stopping.set()
         self._analyses.ring()
-        self._ring_deliveries()
+        self._outbox.wake()
         if not self._worker.busy:
             self._child.kill()  # nobody waits for a model that is still loading
         self._threads.join(deadline)

@@ -1,5 +1,6 @@
 """Deliveries that are delivered only when the destination has committed to keep them."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ from daemon.config import Destination
 from daemon.deliver import Deliverer, park_unknown, remote
 from daemon.errors import UnavailableError
 from daemon.jobs import StoredObject
+from daemon.pulse import Pulse
 from daemon.spool import Spool
 from dicom_io.commitment import Reference, Report, Request, encoded, event_type, report_dataset
+from dicom_io.commitment_scu import Answer
 from dicom_io.errors import PeerError
 from dicom_io.scu import Outcome
 from dicom_io.syntaxes import EXPLICIT_LITTLE
 from tests import builders
 from tests.builders import STUDY, Rows
 from tests.fakes import FakeAsk, FakeSend
+from tests.peers import wait_until
 
 PACS = Destination(
     name="pacs", ae_title="PACS", host="127.0.0.1", port=4242, storage_commitment=True
@@ -523,3 +527,54 @@ def test_what_waits_is_delivered_where_nobody_asks_any_more(site: Site) -> None:
     assert site.states == ["delivered", "delivered"]
     assert site.rows.study().state == "delivered"
     assert site.outstanding == 0
+
+
+def test_what_is_to_be_sent_waits_for_no_report(site: Site) -> None:
+    """A peer may let a report come after minutes; the next study is stored meanwhile."""
+    waiting, heard, stopping = threading.Event(), threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> list[Answer]:
+        waiting.set()
+        assert heard.wait(60)
+        return site.ask(*arguments)
+
+    site.asker._ask = slow
+    threads = [
+        threading.Thread(target=part.run, args=(stopping, Pulse(), 0.02))
+        for part in (site.deliverer, site.asker)
+    ]
+    site.rows.delivering(site.objects)
+    for thread in threads:
+        thread.start()
+    try:
+        assert waiting.wait(60)
+        site.rows.delivering(site.objects, study="1.2.4")
+        wait_until(lambda: len(site.send.sent) == 4, 60)
+    finally:
+        stopping.set()
+        heard.set()
+        for thread in threads:
+            thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_whoever_stores_wakes_who_asks(site: Site) -> None:
+    """The polls are an hour here."""
+    stopping = threading.Event()
+    threads = [
+        threading.Thread(target=part.run, args=(stopping, Pulse(), 3600.0))
+        for part in (site.asker, site.deliverer)
+    ]
+    threads[0].start()
+    site.rows.delivering(site.objects)
+    threads[1].start()
+    try:
+        wait_until(lambda: len(site.ask.asked) == 1, 60)
+    finally:
+        stopping.set()
+        site.asker.bell.ring()
+        site.deliverer._bell.ring()
+        for thread in threads:
+            thread.join(60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert len(site.ask.asked[0].references) == 2  # both objects of the version
