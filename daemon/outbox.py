@@ -45,19 +45,16 @@ class Outbox:
         self._tls = tls
         self._notes = notes
         self._bells: list[Bell] = []  # of those that send
-        self._askers: list[Asker] = []
+        self._askers: dict[str, Asker] = {}
+        self.deliverers = {each.name: self._deliverer(each) for each in config.destinations}
 
     def start(self, threads: Threads, stopping: threading.Event) -> None:
         """Bring what waits in line with the destinations, and start their threads."""
-        self._adopt()
-        for destination in self._config.destinations:
-            bell = Bell()
-            self._bells.append(bell)
-            deliverer, asker = self._made(destination, bell)
-            threads.start(f"deliver-{destination.name}", partial(deliverer.run, stopping))
-            if asker is not None:
-                self._askers.append(asker)
-                threads.start(f"commitment-{destination.name}", partial(asker.run, stopping))
+        self.adopt()
+        for name, deliverer in self.deliverers.items():
+            threads.start(f"deliver-{name}", partial(deliverer.run, stopping))
+        for name, asker in self._askers.items():
+            threads.start(f"commitment-{name}", partial(asker.run, stopping))
 
     def ring(self) -> None:
         """Say that there are new deliveries."""
@@ -67,20 +64,28 @@ class Outbox:
     def wake(self) -> None:
         """Let no thread finish its pause, for the service stops."""
         self.ring()
-        for asker in self._askers:
+        for asker in self._askers.values():
             asker.bell.ring()
 
-    def _made(self, destination: Destination, bell: Bell) -> tuple[Deliverer, Asker | None]:
+    def _deliverer(self, destination: Destination) -> Deliverer:
         peer = remote(destination, self._config.node.ae_title, self._tls)
-        rows = self._database
-        wanted = destination.storage_commitment
-        asker = Asker(peer, rows, self._reports, self._clock) if wanted else None
-        deliverer = Deliverer(
-            peer, rows, self._objects, self._clock, notes=self._notes, asker=asker, bell=bell
+        asker, bell = None, Bell()
+        if destination.storage_commitment:
+            asker = Asker(peer, self._database, self._reports, self._clock)
+            self._askers[destination.name] = asker
+        self._bells.append(bell)
+        return Deliverer(
+            peer,
+            self._database,
+            self._objects,
+            self._clock,
+            notes=self._notes,
+            asker=asker,
+            bell=bell,
         )
-        return deliverer, asker
 
-    def _adopt(self) -> None:
+    def adopt(self) -> None:
+        """Bring deliveries that wait in line with the destinations of this configuration."""
         destinations, now = self._config.destinations, self._clock()
         names = [destination.name for destination in destinations]
         trusted = [d.name for d in destinations if not d.storage_commitment]

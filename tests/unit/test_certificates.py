@@ -194,7 +194,7 @@ def test_the_services_port_speaks_tls(site: Site, service: Service) -> None:
 
 
 def test_the_services_deliveries_are_secured_where_they_should(service: Service) -> None:
-    peers = {name: each._peer for name, each in service._deliverers.items()}
+    peers = {name: each._peer for name, each in service._outbox.deliverers.items()}
     assert peers["pacs"].tls is None
     assert peers["secured"].tls is not None
     assert peers["secured"].certificate_name == "p"

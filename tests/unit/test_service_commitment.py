@@ -28,7 +28,7 @@ def service(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Service]
 
 
 def test_only_who_is_configured_is_asked(service: Service) -> None:
-    asked = {name: item._asker is not None for name, item in service._deliverers.items()}
+    asked = {name: item._asker is not None for name, item in service._outbox.deliverers.items()}
     assert asked == {"pacs": True, "plain": False}
 
 
@@ -36,7 +36,7 @@ def test_what_is_stored_follows_the_configuration_at_the_start(service: Service)
     rows = Rows(service.database)
     rows.delivering(service._folders.objects, ["pacs", "plain", "gone"], count=1)
     service.database.write(lambda c: c.execute(update(schema.deliveries).values(state="stored")))
-    service._adopt()
+    service._outbox.adopt()
     found = {row.destination: row.state for row in rows.all(schema.deliveries)}
     assert found == {"pacs": "stored", "plain": "delivered", "gone": "parked"}
     assert service.metrics()['axnode_deliveries{destination="pacs",state="stored"}'] == 1
