@@ -180,13 +180,13 @@ class _MortalFile(Incoming):
         super().__init__(spool, path)
         self._disk = spool
 
-    def write(self, data: bytes | memoryview) -> None:
-        disk = self._disk
+    def write(self, *pieces: bytes | memoryview) -> None:
+        disk, size = self._disk, sum(map(len, pieces))
         if disk.room is not None:
-            if len(data) > disk.room:
+            if size > disk.room:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            disk.room -= len(data)
-        super().write(data)
+            disk.room -= size
+        super().write(*pieces)
 
     def keep(self, digest: str) -> Path:
         self._disk.fate.step()
