@@ -42,9 +42,13 @@ venv: $(RUNTIME) ## .venv with the pinned dependencies
 demo: $(RUNTIME) ## the whole loop on the samples: modality, node, PACS, all on loopback
 	@$(BIN)/axnode demo $(if $(OUT),--out '$(OUT)')
 
+# A file of tests stays in one process; ARGS="-n 0" runs them one after the other. Threads of torch
+# wait asleep, for they have neighbours.
 test: debian viewer $(DEVELOP) lint types ## style, types, import rule, then every test with coverage
 	@mkdir -p build
-	$(BIN)/python -m pytest tests/unit tests/fuzz tests/integration tests/acceptance \
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest \
+		tests/unit tests/fuzz tests/integration tests/acceptance \
+		-n auto --maxprocesses 4 --dist loadfile \
 		--junitxml=$(JUNIT) --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(DEVELOP) ## ruff, and the rule who may import what
