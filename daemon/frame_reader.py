@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import zip_longest
 from typing import Protocol
 
 import numpy as np
@@ -150,11 +149,9 @@ def read_frames(
     reading = Reading()
     views = _Views(panels, spec)
     shown: list[list[_View]] = []  # by analysed frame, by panel
-    for index, following in zip_longest(indices, indices[1:]):
+    for index in indices:
         progress()
         found = _look(image, index, views)
-        if following is not None:
-            image.expect(following)
         if isinstance(found, Reason):
             number = index + 1 if image.frame_count > 1 else None
             reading.exclusions.append(Exclusion(image.sop_instance_uid, number, found))

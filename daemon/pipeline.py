@@ -6,7 +6,6 @@ measures, and follows nodes through cines. It neither reads nor writes rows.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import numpy as np
 from daemon import identity
 from daemon.analysis import Analysis
 from daemon.frame_reader import Predicting, Reading, Seen, read_frames
-from daemon.panels import Panel, find_panels
+from daemon.panels import find_panels
 from dicom_io.errors import FrameError
 from dicom_io.facts import InstanceFacts, facts
 from dicom_io.findings import (
@@ -72,14 +71,11 @@ def analyse(
     # one frame decides where the tissue is, and is then read
     opened, unreadable = _open(inputs, progress, recent or RecentFrames(MAX_FRAME_BYTES))
     exclusions += unreadable
-    for (image, known), following in zip_longest(opened, opened[1:]):
+    for image, known in opened:
         progress()
         try:
-            panels = find_panels(image, _first_look(image, recipe))
-            if following is not None:
-                following[0].expect(_first_look(following[0], recipe))
             read, found, left_out = _read_image(
-                image, known.laterality, panels, predictor, recipe, progress, len(nodes)
+                image, known.laterality, predictor, recipe, progress, len(nodes)
             )
         except FrameError as error:
             exclusions.append(Exclusion(image.sop_instance_uid, None, Reason(error.reason)))
@@ -119,15 +115,15 @@ def _order(item: tuple[Image, InstanceFacts]) -> tuple[int, str, int, str]:
 def _read_image(
     image: Image,
     laterality: str | None,
-    panels: list[Panel] | Reason,
     predictor: Predicting,
     recipe: Recipe,
     progress: Callable[[], None],
     numbered: int,
 ) -> tuple[ImageRead | None, list[NodeFinding], list[Exclusion]]:
+    indices = evenly(image.frame_count, recipe.cine_frames)
+    panels = find_panels(image, indices[len(indices) // 2])
     if isinstance(panels, Reason):
         return None, [], [Exclusion(image.sop_instance_uid, None, panels)]
-    indices = evenly(image.frame_count, recipe.cine_frames)
     reading = read_frames(image, indices, panels, predictor, recipe.spec, progress)
     if not reading.frames:
         # one exclusion for the image says as much as one a frame
@@ -149,12 +145,6 @@ def _read_image(
             ordinal = len(found) + 1
             found.append(_finding(image, views, numbered + ordinal, ordinal, laterality, recipe))
     return read, found, reading.exclusions
-
-
-def _first_look(image: Image, recipe: Recipe) -> int:
-    """Return the frame that decides where the tissue is: the middle one, counted from 0."""
-    indices = evenly(image.frame_count, recipe.cine_frames)
-    return indices[len(indices) // 2]
 
 
 def evenly(count: int, most: int) -> list[int]:

@@ -135,10 +135,6 @@ class Image:
         """
         return next(self.frames((index0,)))
 
-    def expect(self, index0: int) -> None:
-        """Begin to decode a frame that `frame` will be asked for next; see `RecentFrames`."""
-        self._recent.expect((self.path, index0), partial(self._decode, index0))
-
     def frames(self, indices: Iterable[int] | None = None) -> Iterator[NDArray[np.uint8]]:
         """Decode the frames at `indices` (from 0; None: all), each when it is asked for.
 

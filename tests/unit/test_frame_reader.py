@@ -46,10 +46,6 @@ class Cine:
         weakref.finalize(frame, self._dropped)
         return frame
 
-    def expect(self, index: int) -> None:
-        """Decode nothing ahead; what is expected must be there."""
-        assert 0 <= index < self.frame_count
-
     def _dropped(self) -> None:
         self.held -= 1
 

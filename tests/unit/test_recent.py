@@ -1,14 +1,11 @@
 """What was decoded last is found again, within a budget."""
 
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from dicom_io.errors import FrameError
-from dicom_io.findings import Reason
 from dicom_io.frames import Image
 from dicom_io.recent import RecentFrames
 from tests import builders
@@ -61,30 +58,3 @@ def test_frames_of_two_files_are_not_taken_for_each_other(tmp_path: Path) -> Non
         path = builders.write(tmp_path / str(seed), Picture(), builders.tissue(seed=seed))
         seen.append(Image.open(path, recent).frame(0))
     assert not np.array_equal(*seen)
-
-
-def test_what_is_expected_is_decoded_once_and_by_another_thread() -> None:
-    recent, threads = RecentFrames(FRAME_BYTES), []
-
-    def decode() -> NDArray[np.uint8]:
-        threads.append(threading.current_thread())
-        return np.full((2, 2, 3), 7, np.uint8)
-
-    for _ in range(2):
-        recent.expect("a", decode)
-    assert recent.get("a", decode)[0, 0, 0] == 7
-    recent.expect("a", decode)  # it is here
-    recent.get("a", decode)
-    assert len(threads) == 1
-    assert threads[0] is not threading.current_thread()
-
-
-def test_an_expected_frame_that_cannot_be_decoded_fails_where_it_is_asked_for() -> None:
-    def broken() -> NDArray[np.uint8]:
-        raise FrameError(Reason.UNDECODABLE, "Its bytes are damaged.")
-
-    recent = RecentFrames(FRAME_BYTES)
-    recent.expect("a", broken)
-    with pytest.raises(FrameError, match="damaged"):
-        recent.get("a", broken)
-    assert Decoder().frame(recent, 1)[0, 0, 0] == 1
