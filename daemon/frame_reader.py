@@ -1,7 +1,8 @@
-"""The frames of one image through the model: decode, leave out what is too colourful, predict.
+"""Frames of images through the model: decode, leave out what is too colourful, predict.
 
-A panel that shows what it showed on an earlier frame, to the pixel, is not predicted again: a
-frozen cine has one picture, whatever a clock beside it says.
+A panel that shows what it showed on an earlier frame of its image, to the pixel, is not predicted
+again: a frozen cine has one picture, whatever a clock beside it says. What is new waits until it
+fills a batch, of one image or of several.
 """
 
 import hashlib
@@ -23,11 +24,14 @@ from model.preprocess import Prepared, Spec, prepare
 from model.tissue import colour_fraction, grey_without_overlay
 
 _COLOUR_LIMIT = 0.25  # of the tissue; above it the grey image is not what the model was trained on
-_BATCH = 4  # regions predicted together; more take memory, and on processors no less time
 
 
 class Predicting(Protocol):
     """What the pipeline asks of `model.runtime.Predictor`."""
+
+    @property
+    def together(self) -> int:
+        """How many frames are best predicted together."""
 
     def predict(self, batch: Sequence[Prepared]) -> list[list[PredictedNode]]:
         """Return the nodes of each prepared frame."""
@@ -57,15 +61,15 @@ class Seen:
         return self.node.mask
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reading:
-    """What is gathered while one image is read."""
+    """What was seen on one image."""
 
-    frames: list[int] = field(default_factory=list)  # 1-based, analysed
-    seen: list[list[list[Seen]]] = field(default_factory=list)  # by panel, by analysed frame
-    exclusions: list[Exclusion] = field(default_factory=list)
-    most_colour: float = 0.0  # greatest share of a panel that was filled
-    panels_left_out: bool = False  # a panel of a dual view was too colourful, the other was read
+    frames: list[int]  # 1-based, analysed
+    seen: list[list[list[Seen]]]  # by panel, by analysed frame
+    exclusions: list[Exclusion]
+    most_colour: float  # greatest share of a panel that was filled
+    panels_left_out: bool  # a panel of a dual view was too colourful, the other was read
 
 
 class _Frame:
@@ -96,37 +100,119 @@ class _View:
 
 
 @dataclass
-class _Views:
-    """The views of one image so far, and those that wait for the model."""
+class _Waiting:
+    """A view that waits for the model."""
 
+    view: _View
+    prepared: Prepared
+    frame: _Frame  # on which it was seen first
+
+
+@dataclass
+class _Shown:
+    """What an image shows, frame by frame."""
+
+    image: Image
     panels: Sequence[Panel]
-    spec: Spec
     known: dict[tuple[int, bytes], _View] = field(default_factory=dict)  # by panel and digest
-    waiting: list[tuple[_View, Prepared, _Frame]] = field(default_factory=list)
+    frames: list[int] = field(default_factory=list)  # 1-based
+    views: list[list[_View]] = field(default_factory=list)  # by those frames, by panel
+    exclusions: list[Exclusion] = field(default_factory=list)
 
-    def of(self, frame: _Frame) -> list[_View]:
-        """Return what each panel shows on a frame; what is new and readable waits."""
-        return [self._view(number, panel, frame) for number, panel in enumerate(self.panels)]
+    def reading(self) -> Reading:
+        """Return it in order; called once nothing waits any more."""
+        every = [view for views in self.views for view in views]
+        return Reading(
+            frames=self.frames,
+            seen=[
+                [
+                    [replace(seen, frame_number=number) for seen in views[panel].seen]
+                    for number, views in zip(self.frames, self.views, strict=True)
+                ]
+                for panel in range(len(self.panels))
+            ],
+            exclusions=self.exclusions,
+            most_colour=max((view.colour for view in every if view.readable), default=0.0),
+            panels_left_out=not all(view.readable for view in every),
+        )
 
-    def _view(self, number: int, panel: Panel, frame: _Frame) -> _View:
-        key = number, _digest(frame.pixels, panel)
-        if key not in self.known:
-            view = self.known[key] = _View(panel, colour_fraction(frame.pixels, panel.box))
-            if view.readable:
-                prepared = prepare(frame.pixels, panel.box, self.spec)
-                self.waiting.append((view, prepared, frame))
-        return self.known[key]
 
-    def predict(self, predictor: Predicting) -> None:
+class FrameReader:
+    """Reads images frame by frame, in batches that may reach from one image into the next.
+
+    Parameters
+    ----------
+    spec
+        How the bundle wants its input.
+    progress
+        Called for every frame.
+    """
+
+    def __init__(
+        self, predictor: Predicting, spec: Spec, progress: Callable[[], None] = lambda: None
+    ) -> None:
+        self._predictor = predictor
+        self._spec = spec
+        self._progress = progress
+        self._waiting: list[_Waiting] = []
+
+    def read(
+        self, image: Image, indices: Sequence[int], panels: Sequence[Panel]
+    ) -> Callable[[], Reading]:
+        """Look at the frames at `indices` (from 0), panel by panel.
+
+        Returns
+        -------
+        Callable
+            Gives the `Reading` once `finish` was called.
+        """
+        shown = _Shown(image, panels)
+        for index in indices:
+            self._progress()
+            found = self._look(shown, index)
+            if isinstance(found, Reason):
+                number = index + 1 if image.frame_count > 1 else None
+                shown.exclusions.append(Exclusion(image.sop_instance_uid, number, found))
+                continue
+            shown.frames.append(index + 1)
+            shown.views.append(found)
+            if len(self._waiting) >= self._predictor.together:
+                self.finish()
+        return shown.reading
+
+    def finish(self) -> None:
         """Have the model read what waits."""
-        answers = predictor.predict([prepared for _, prepared, _ in self.waiting])
-        for (view, _, frame), nodes in zip(self.waiting, answers, strict=True):
+        if not self._waiting:
+            return
+        answers = self._predictor.predict([waiting.prepared for waiting in self._waiting])
+        for waiting, nodes in zip(self._waiting, answers, strict=True):
+            view, frame = waiting.view, waiting.frame
             spacing = _spacing(view.panel.calibration)
             view.seen = [
                 Seen(n, measure(n.mask, n.row, n.column, frame.grey, spacing), frame.number)
                 for n in sorted(nodes, key=lambda n: (n.column, n.row))
             ]
-        self.waiting.clear()
+        self._waiting.clear()
+
+    def _look(self, shown: _Shown, index: int) -> list[_View] | Reason:
+        """Return what the panels of a frame show, or why none of them can be read."""
+        try:
+            frame = _Frame(index + 1, shown.image.frame(index))
+        except FrameError as error:
+            return Reason(error.reason)
+        found = [self._view(shown, number, frame) for number in range(len(shown.panels))]
+        return found if any(view.readable for view in found) else Reason.COLOUR_OVERLAY
+
+    def _view(self, shown: _Shown, number: int, frame: _Frame) -> _View:
+        """Return what a panel shows on a frame; what is new and readable waits."""
+        panel = shown.panels[number]
+        key = number, _digest(frame.pixels, panel)
+        if key not in shown.known:
+            view = shown.known[key] = _View(panel, colour_fraction(frame.pixels, panel.box))
+            if view.readable:
+                prepared = prepare(frame.pixels, panel.box, self._spec)
+                self._waiting.append(_Waiting(view, prepared, frame))
+        return shown.known[key]
 
 
 def _digest(pixels: NDArray[np.uint8], panel: Panel) -> bytes:
@@ -135,54 +221,6 @@ def _digest(pixels: NDArray[np.uint8], panel: Panel) -> bytes:
     top, left = max(y0 - MARGIN_REACH_PX, 0), max(x0 - MARGIN_REACH_PX, 0)
     part = pixels[top : y1 + MARGIN_REACH_PX, left : x1 + MARGIN_REACH_PX]
     return hashlib.sha256(np.ascontiguousarray(part).data).digest()
-
-
-def read_frames(
-    image: Image,
-    indices: Sequence[int],
-    panels: Sequence[Panel],
-    predictor: Predicting,
-    spec: Spec,
-    progress: Callable[[], None],
-) -> Reading:
-    """Read the frames at `indices` (from 0) of an image, panel by panel; see `Reading`."""
-    reading = Reading()
-    views = _Views(panels, spec)
-    shown: list[list[_View]] = []  # by analysed frame, by panel
-    for index in indices:
-        progress()
-        found = _look(image, index, views)
-        if isinstance(found, Reason):
-            number = index + 1 if image.frame_count > 1 else None
-            reading.exclusions.append(Exclusion(image.sop_instance_uid, number, found))
-            continue
-        reading.frames.append(index + 1)
-        shown.append(found)
-        if len(views.waiting) >= _BATCH:
-            views.predict(predictor)
-    if views.waiting:
-        views.predict(predictor)
-    every = [view for found in shown for view in found]
-    reading.most_colour = max((view.colour for view in every if view.readable), default=0.0)
-    reading.panels_left_out = not all(view.readable for view in every)
-    reading.seen = [
-        [
-            [replace(seen, frame_number=number) for seen in found[panel].seen]
-            for number, found in zip(reading.frames, shown, strict=True)
-        ]
-        for panel in range(len(panels))
-    ]
-    return reading
-
-
-def _look(image: Image, index: int, views: _Views) -> list[_View] | Reason:
-    """Return what the panels of a frame show, or why none of them can be read."""
-    try:
-        frame = _Frame(index + 1, image.frame(index))
-    except FrameError as error:
-        return Reason(error.reason)
-    found = views.of(frame)
-    return found if any(view.readable for view in found) else Reason.COLOUR_OVERLAY
 
 
 def _spacing(calibration: Calibration | None) -> tuple[float, float] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,8 @@ def draw(frame: NDArray[np.uint8], outlines: Sequence[Outline], footer: str = ""
     """Draw outlines and captions over a frame (H, W, 3) uint8 RGB, with a footer below it."""
     picture = Image.fromarray(np.ascontiguousarray(frame))
     pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=max(11, frame.shape[0] // 40))
+    size = max(11, frame.shape[0] // 40)
+    font = ImageFont.load_default(size)
     for outline in outlines:
         colour = rgb(outline.number)
         points = [(float(x) - 0.5, float(y) - 0.5) for x, y in outline.contour]
@@ -34,7 +36,7 @@ def draw(frame: NDArray[np.uint8], outlines: Sequence[Outline], footer: str = ""
         pen.text(
             place, outline.caption, fill=colour, font=font, stroke_width=2, stroke_fill=(0, 0, 0)
         )
-    return _with_footer(picture, footer, font) if footer else picture
+    return _with_footer(picture, footer, size) if footer else picture
 
 
 def _beside(contour: NDArray[np.float64], width: int, length: float) -> tuple[float, float]:
@@ -42,18 +44,24 @@ def _beside(contour: NDArray[np.float64], width: int, length: float) -> tuple[fl
     return max(0.0, min(float(right), width - length - 4)), max(0.0, float(top) - 4)
 
 
-def _with_footer(
-    picture: Image.Image, footer: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
-) -> Image.Image:
-    measure = ImageDraw.Draw(picture)
-    lines = _wrapped(footer, picture.width - 12, lambda text: measure.textlength(text, font))
-    box = measure.multiline_textbbox((0, 0), "\n".join(lines), font=font)
-    canvas = Image.new("RGB", (picture.width, picture.height + int(box[3]) + 12))
+def _with_footer(picture: Image.Image, footer: str, size: int) -> Image.Image:
+    strip = _strip(footer, picture.width, size)
+    canvas = Image.new("RGB", (picture.width, picture.height + strip.height))
     canvas.paste(picture, (0, 0))
-    ImageDraw.Draw(canvas).multiline_text(
-        (6, picture.height + 4), "\n".join(lines), fill=_TEXT, font=font
-    )
+    canvas.paste(strip, (0, picture.height))
     return canvas
+
+
+@lru_cache(32)
+def _strip(footer: str, width: int, size: int) -> Image.Image:
+    """Return the footer as a picture; most pictures of a study have the same words."""
+    font = ImageFont.load_default(size)
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    text = "\n".join(_wrapped(footer, width - 12, lambda line: measure.textlength(line, font)))
+    box = measure.multiline_textbbox((0, 0), text, font=font)
+    strip = Image.new("RGB", (width, int(box[3]) + 12))
+    ImageDraw.Draw(strip).multiline_text((6, 4), text, fill=_TEXT, font=font)
+    return strip
 
 
 def _wrapped(text: str, width: float, length: Callable[[str], float]) -> list[str]:

@@ -12,8 +12,8 @@ import numpy as np
 
 from daemon import identity
 from daemon.analysis import Analysis
-from daemon.frame_reader import Predicting, Reading, Seen, read_frames
-from daemon.panels import find_panels
+from daemon.frame_reader import FrameReader, Predicting, Reading, Seen
+from daemon.panels import Panel, find_panels
 from dicom_io.errors import FrameError
 from dicom_io.facts import InstanceFacts, facts
 from dicom_io.findings import (
@@ -65,26 +65,36 @@ def analyse(
         Nodes are numbered by series, instance and place. An image that cannot be read is an
         exclusion with its reason, never an exception.
     """
+    opened, exclusions = _open(inputs, progress, recent or RecentFrames(MAX_FRAME_BYTES))
+    reader = FrameReader(predictor, recipe.spec, progress)
+    looked = [_look(image, known, reader, recipe, progress) for image, known in opened]
+    reader.finish()
     images: list[ImageRead] = []
     nodes: list[NodeFinding] = []
-    exclusions: list[Exclusion] = []
-    # one frame decides where the tissue is, and is then read
-    opened, unreadable = _open(inputs, progress, recent or RecentFrames(MAX_FRAME_BYTES))
-    exclusions += unreadable
-    for image, known in opened:
-        progress()
-        try:
-            read, found, left_out = _read_image(
-                image, known.laterality, predictor, recipe, progress, len(nodes)
-            )
-        except FrameError as error:
-            exclusions.append(Exclusion(image.sop_instance_uid, None, Reason(error.reason)))
+    for item in looked:
+        if isinstance(item, Exclusion):
+            exclusions.append(item)
             continue
-        exclusions += left_out
-        if read is not None:
-            images.append(read)
-            nodes += found
+        reading = item.reading()
+        if not reading.frames:
+            # one exclusion for the image says as much as one a frame
+            reason = reading.exclusions[0].reason
+            exclusions.append(Exclusion(item.image.sop_instance_uid, None, reason))
+            continue
+        exclusions += reading.exclusions
+        images.append(_image_read(item, reading))
+        nodes += _nodes(item, reading, recipe, len(nodes))
     return Analysis(tuple(images), tuple(nodes), tuple(exclusions))
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """An image whose frames were given to the model."""
+
+    image: Image
+    laterality: str | None
+    panels: Sequence[Panel]
+    reading: Callable[[], Reading]  # what was seen, once the model has read all
 
 
 def _open(
@@ -112,39 +122,49 @@ def _order(item: tuple[Image, InstanceFacts]) -> tuple[int, str, int, str]:
     )
 
 
-def _read_image(
+def _look(
     image: Image,
-    laterality: str | None,
-    predictor: Predicting,
+    known: InstanceFacts,
+    reader: FrameReader,
     recipe: Recipe,
     progress: Callable[[], None],
-    numbered: int,
-) -> tuple[ImageRead | None, list[NodeFinding], list[Exclusion]]:
+) -> _Looked | Exclusion:
+    progress()
     indices = evenly(image.frame_count, recipe.cine_frames)
-    panels = find_panels(image, indices[len(indices) // 2])
+    try:
+        # one frame decides where the tissue is, and is then read
+        panels = find_panels(image, indices[len(indices) // 2])
+    except FrameError as error:
+        panels = Reason(error.reason)
     if isinstance(panels, Reason):
-        return None, [], [Exclusion(image.sop_instance_uid, None, panels)]
-    reading = read_frames(image, indices, panels, predictor, recipe.spec, progress)
-    if not reading.frames:
-        # one exclusion for the image says as much as one a frame
-        reason = reading.exclusions[0].reason
-        return None, [], [Exclusion(image.sop_instance_uid, None, reason)]
-    read = ImageRead(
-        sop_instance_uid=image.sop_instance_uid,
+        return Exclusion(image.sop_instance_uid, None, panels)
+    return _Looked(image, known.laterality, panels, reader.read(image, indices, panels))
+
+
+def _image_read(looked: _Looked, reading: Reading) -> ImageRead:
+    spacings = {panel.calibration for panel in looked.panels}
+    return ImageRead(
+        sop_instance_uid=looked.image.sop_instance_uid,
         frame_numbers=tuple(reading.frames),
         # one spacing for the whole image or none: a SEG has one for all its pixels
-        calibration=panels[0].calibration if len({p.calibration for p in panels}) == 1 else None,
-        notes=_notes(image, reading),
-        laterality=laterality,
-        regions=len(panels),
+        calibration=looked.panels[0].calibration if len(spacings) == 1 else None,
+        notes=_notes(looked.image, reading),
+        laterality=looked.laterality,
+        regions=len(looked.panels),
     )
-    found: list[NodeFinding] = []
-    for per_frame in reading.seen:
-        for track in link(per_frame):
-            views = [per_frame[position][index] for position, index in track]
-            ordinal = len(found) + 1
-            found.append(_finding(image, views, numbered + ordinal, ordinal, laterality, recipe))
-    return read, found, reading.exclusions
+
+
+def _nodes(looked: _Looked, reading: Reading, recipe: Recipe, numbered: int) -> list[NodeFinding]:
+    """Return the nodes of an image; `numbered` of the study's have their number already."""
+    tracks = [
+        [per_frame[position][index] for position, index in track]
+        for per_frame in reading.seen
+        for track in link(per_frame)
+    ]
+    return [
+        _finding(looked.image, views, numbered + ordinal, ordinal, looked.laterality, recipe)
+        for ordinal, views in enumerate(tracks, 1)
+    ]
 
 
 def evenly(count: int, most: int) -> list[int]:

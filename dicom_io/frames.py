@@ -155,7 +155,7 @@ class Image:
         values, declared, bits = samples(data, self._format, self._decoder, self._layout.vr)
         if values.ndim == 3:
             return rgb_from_components(values, declared, bits)
-        return self._table[values]
+        return self._table.take(values, axis=0)
 
     @cached_property
     def _table(self) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ class Device(Protocol):
 
     place: torch.device
     most: int  # frames, or nodes, that go through a network together; it bounds the memory
+    together: int  # frames that take the least time each
 
     def pack(self, made: Operation, size: Sequence[int], *, overwrites: bool) -> Packed:
         """Make an operation ready; see `model.packed.one_dnn` for the arguments."""
@@ -36,6 +37,7 @@ class Cpu:
 
     place = torch.device("cpu")
     most = 8  # sixteen no longer fit its caches, and each takes longer
+    together = 4
     _one_dnn = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
     def pack(self, made: Operation, size: Sequence[int], *, overwrites: bool) -> Packed:
@@ -69,6 +71,7 @@ class Cuda:
     """
 
     most = 64
+    together = 16  # not measured: no GPU was at hand
 
     def __init__(self, place: torch.device, precision: torch.dtype = torch.float32) -> None:
         self.place = place

@@ -1,5 +1,6 @@
 """From a probability map to lymph nodes: connected components under the bundle's rules."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -59,11 +60,14 @@ def components(
         Row and column of the crop's first pixel in the source frame.
     """
     rules = rules or Rules()
-    labels, _ = ndimage.label(probability >= rules.threshold, structure=_EIGHT)
+    above = probability >= rules.threshold
+    inside = _bounds(above)
+    origin = (origin[0] + inside[0].start, origin[1] + inside[1].start)
+    labels, _ = ndimage.label(above[inside], structure=_EIGHT)
     found: list[Component] = []
     for number, place in enumerate(ndimage.find_objects(labels), start=1):
         part = labels[place] == number
-        peak = probability[place][part].max()
+        peak = probability[inside][place][part].max()
         if peak < rules.min_peak:
             continue
         mask = ndimage.binary_fill_holes(part)
@@ -93,8 +97,24 @@ def territories(masks: Sequence[NDArray[np.bool_]], margin: float = 4.0) -> NDAr
     owner = np.zeros(masks[0].shape, np.int32)
     for number, mask in enumerate(masks, start=1):
         owner[mask & (owner == 0)] = number
-    if not owner.any():
-        return np.zeros((len(masks), *owner.shape), np.bool_)
-    distance, nearest = ndimage.distance_transform_edt(owner == 0, return_indices=True)
-    spread = np.where(distance <= margin, owner[tuple(nearest)], 0)
-    return np.stack([spread == number for number in range(1, len(masks) + 1)])
+    divided = np.zeros((len(masks), *owner.shape), np.bool_)
+    inside = _bounds(owner > 0, math.ceil(margin))
+    owner = owner[inside]
+    if owner.any():
+        distance, nearest = ndimage.distance_transform_edt(owner == 0, return_indices=True)
+        spread = np.where(distance <= margin, owner[tuple(nearest)], 0)
+        for number in range(1, len(masks) + 1):
+            divided[number - 1][inside] = spread == number
+    return divided
+
+
+def _bounds(mask: NDArray[np.bool_], margin: int = 0) -> tuple[slice, slice]:
+    """Return rows and columns around what is set, of which a node is a small part; never none."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return slice(0, 1), slice(0, 1)
+    return _reach(rows, margin), _reach(columns, margin)
+
+
+def _reach(places: NDArray[np.intp], margin: int) -> slice:
+    return slice(max(int(places[0]) - margin, 0), int(places[-1]) + 1 + margin)

@@ -41,6 +41,7 @@ class Predictor:
         self.device = chosen.place
         self._put = chosen.put
         self._most = chosen.most
+        self.together = chosen.together
         with device_errors():
             self.networks = [self._load(entry, chosen) for entry in bundle.weights]
 

@@ -49,6 +49,7 @@ class FakePredictor:
     sees: Callable[[int], list[PredictedNode]] = lambda number: []
     regions: list[tuple[int, int, int, int]] = field(default_factory=list)  # boxes it was given
     batches: list[int] = field(default_factory=list)  # their sizes
+    together: int = 4
 
     def predict(self, batch: Sequence[Prepared]) -> list[list[PredictedNode]]:
         """Answer as scripted, and remember."""

@@ -105,9 +105,9 @@ class Node:
         """Process id of the service."""
         return self._process.pid
 
-    def start(self, *, ready: bool = True) -> None:
+    def start(self, *, ready: bool = True, **environ: str) -> None:
         """Start the service; with `ready`, wait until the model is loaded."""
-        self.launch()
+        self.launch(**environ)
         try:
             self._wait_http("readyz" if ready else "livez")
         except BaseException:

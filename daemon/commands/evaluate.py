@@ -73,15 +73,17 @@ def look(predictor: "Predictor", row: "Row", frame: "NDArray[np.uint8]") -> "Loo
 
 def _look_as_service(predictor: "Predictor", path: Path, index: int) -> "Look":
     """Read the frame at `index` (from 0) by the code of the service: panels, colour, network."""
-    from daemon.frame_reader import read_frames
+    from daemon.frame_reader import FrameReader
     from dicom_io.findings import Reason
     from model.training.evaluation import Look
 
     image, panels = open_panels(path)
     if isinstance(panels, Reason):
         return Look((), (), refused=panels.value)
-    spec = predictor.bundle.card.input
-    reading = read_frames(image, [index], panels, predictor, spec, lambda: None)
+    reader = FrameReader(predictor, predictor.bundle.card.input)
+    shown = reader.read(image, [index], panels)
+    reader.finish()
+    reading = shown()
     if not reading.frames:
         return Look((), (), refused=reading.exclusions[0].reason.value)
     nodes = [seen.node for panel in reading.seen for seen in panel[0]]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from daemon.frame_reader import Reading, read_frames
+from daemon.frame_reader import FrameReader, Reading
 from daemon.panels import Panel
 from dicom_io.findings import Calibration
 from model.measure import MARGIN_REACH_PX
@@ -55,9 +55,12 @@ class Looking:
     """Sees a node whose place and score depend on every pixel of the network's image."""
 
     asked: list[tuple[int, int, int, int]] = field(default_factory=list)  # boxes
+    batches: list[int] = field(default_factory=list)  # their sizes
+    together: int = 4
 
     def predict(self, batch: Sequence[Prepared]) -> list[list[PredictedNode]]:
         """Answer by what is shown."""
+        self.batches.append(len(batch))
         self.asked += [prepared.placement.source for prepared in batch]
         return [[_node(prepared)] for prepared in batch]
 
@@ -73,6 +76,7 @@ class Spotting:
     """Sees a node exactly where a picture has a spot of full white."""
 
     asked: int = 0
+    together: int = 4
 
     def predict(self, batch: Sequence[Prepared]) -> list[list[PredictedNode]]:
         """Answer by what is shown."""
@@ -83,8 +87,20 @@ class Spotting:
 
 def read(image: Cine, predictor: Looking | Spotting, panels: Sequence[Panel] = (PANEL,)) -> Reading:
     """Read all frames."""
-    indices = range(image.frame_count)
-    return read_frames(image, indices, panels, predictor, SPEC, lambda: None)  # type: ignore[arg-type]
+    return read_some(image, range(image.frame_count), predictor, panels)
+
+
+def read_some(
+    image: Cine,
+    indices: Sequence[int],
+    predictor: Looking | Spotting,
+    panels: Sequence[Panel],
+) -> Reading:
+    """Read some frames of one image."""
+    reader = FrameReader(predictor, SPEC)
+    shown = reader.read(image, indices, panels)  # type: ignore[arg-type]
+    reader.finish()
+    return shown()
 
 
 def told(reading: Reading) -> list[object]:
@@ -103,10 +119,7 @@ def _numbers(shape: object) -> list[object]:
 
 def asked_each_time(image: Cine, panels: Sequence[Panel] = (PANEL,)) -> list[object]:
     """Return what is said when every frame is read by itself."""
-    alone = [
-        read_frames(image, [n], panels, Looking(), SPEC, lambda: None)  # type: ignore[arg-type]
-        for n in range(image.frame_count)
-    ]
+    alone = [read_some(image, [n], Looking(), panels) for n in range(image.frame_count)]
     return sorted(item for reading in alone for item in told(reading))  # type: ignore[type-var]
 
 
@@ -219,3 +232,19 @@ def test_of_a_frozen_cine_few_frames_are_held() -> None:
     image = Cine(ticking(tissue()[0], 40))
     read(image, Looking())
     assert image.most_held <= 3  # the first waits for the model; one goes while the next comes
+
+
+@pytest.mark.parametrize(("together", "batches"), [(4, [4, 3]), (3, [3, 3, 1]), (16, [7])])
+def test_frames_of_several_images_share_a_batch(together: int, batches: list[int]) -> None:
+    pictures = tissue(7)
+    images = [Cine(pictures[:1]), Cine(pictures[1:4]), Cine(pictures[4:])]
+    model = Looking(together=together)
+    reader = FrameReader(model, SPEC)
+    shown = [
+        reader.read(image, range(image.frame_count), (PANEL,))  # type: ignore[arg-type]
+        for image in images
+    ]
+    reader.finish()
+    assert model.batches == batches
+    for image, reading in zip(images, shown, strict=True):
+        assert sorted(told(reading())) == asked_each_time(image)  # type: ignore[type-var]
