@@ -129,4 +129,4 @@ def _times(bench: Bench, rounds: int) -> Iterator[Figure]:
 
 
 if __name__ == "__main__":
-    finish(__doc__, measure, rounds=3)
+    finish(__doc__, measure, rounds=1)
