@@ -1,6 +1,6 @@
 """Reception as a node does it, against DCMTK's storescp and Orthanc: rate, answers, processor time.
 
-    python -m tests.benchmarks.bench_ingest [--rounds 5] [--json FILE]
+    python -m tests.benchmarks.bench_ingest [--rounds 2] [--json FILE]
 
 This node's whole reception (acceptor, hash, spool with fsync, walk, row committed before 0x0000) in
 a process of its own, DCMTK's ``storescp --fork`` (no fsync, no index) and Orthanc (fsync, index),
@@ -227,4 +227,4 @@ def measure(rounds: int) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    finish(__doc__, measure, 5)
+    finish(__doc__, measure, 2)
