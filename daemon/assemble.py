@@ -1,5 +1,6 @@
 """Which studies are ready, and what becomes of them: pure decisions, which `Assembler` applies."""
 
+import json
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -13,17 +14,16 @@ from daemon import failpoints, identity, schema
 from daemon.clock import Clock, seconds
 from daemon.config import Config
 from daemon.database import Database
+from daemon.eligibility import Judge
 from daemon.events import move_study, record
 from daemon.lifecycle import AnalysisState, FileState, StudyState
 from daemon.rest import resting_state
+from daemon.rules import Verdict
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.2
 _PAUSE_S = 60.0  # before a study whose assembly failed is looked at again
-
-Eligible = Callable[[Sequence[str]], str | None]
-"""From the instance hashes of a study to the reason that makes it one for this node, or None."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Member:
     sop_instance_uid: str
     instance_hash: str
     patient_key: str
-    assumed: bool  # its source pushes axillary studies only
+    source_ae: str
+    assumed: bool  # its source pushes axillary studies only, or a person has said so
     kept: bool = True  # its file lies in the spool; retention may have deleted it
 
 
@@ -77,10 +78,6 @@ def decide(
     return Decision.ANALYSE if all(member.kept for member in members) else Decision.INCOMPLETE
 
 
-_IGNORED = (
-    "neither axilla nor breast is named in body part, region, procedure or description; "
-    "set assume_axilla for a source that pushes nothing else"
-)
 _TWO_PATIENTS = "its instances name different patients; correct the study and send it again"
 _INCOMPLETE = (
     "{gone} of its {all} images were deleted (retention.instances_days) before the latest came; "
@@ -101,8 +98,8 @@ class Assembler:
 
     Parameters
     ----------
-    eligible
-        Reads the headers of a study's instances; see `Eligible`.
+    judge
+        Reads the headers of a study's images, by the rules.
     bundle_digest, recipe_digest
         Identity of the bundle and the settings that a new analysis would use.
     queued
@@ -114,7 +111,7 @@ class Assembler:
         config: Config,
         database: Database,
         clock: Clock,
-        eligible: Eligible,
+        judge: Judge,
         bundle_digest: str,
         recipe_digest: str,
         queued: Callable[[], None] = lambda: None,
@@ -122,7 +119,7 @@ class Assembler:
         self._config = config
         self._database = database
         self._clock = clock
-        self._eligible = eligible
+        self._judge = judge
         self._queued = queued
         self._bundle = bundle_digest
         self._recipe = recipe_digest
@@ -163,14 +160,12 @@ class Assembler:
 
     def _assemble(self, study_id: int) -> None:
         members, seen_us = self._members(study_id)
-        assumed = any(member.assumed for member in members)
-        why = "its source pushes axillary studies only" if assumed else None
-        why = why or self._eligible([member.instance_hash for member in members])
+        verdict = self._judge(members)
         pairs = [(member.sop_instance_uid, member.instance_hash) for member in members]
         wanted = Latest(identity.input_hash(pairs), self._bundle, self._recipe)
         failpoints.reach("assemble.decided")
         self._database.write(
-            lambda connection: self._apply(connection, study_id, seen_us, members, wanted, why)
+            lambda connection: self._apply(connection, study_id, seen_us, members, wanted, verdict)
         )
         failpoints.reach("assemble.queued")
         self._queued()
@@ -187,6 +182,7 @@ class Assembler:
                     table.c.sop_instance_uid,
                     table.c.instance_hash,
                     table.c.patient_key,
+                    table.c.source_ae,
                     table.c.assumed,
                     table.c.file == FileState.KEPT,
                 )
@@ -202,7 +198,7 @@ class Assembler:
         seen_us: int,
         members: Sequence[Member],
         wanted: Latest,
-        why: str | None,
+        verdict: Verdict,
     ) -> None:
         studies = schema.studies
         now = self._clock()
@@ -218,7 +214,7 @@ class Assembler:
             wanted,
             _identity(connection, latest),
             # what was analysed once stays a study for this node
-            eligible=why is not None or latest is not None,
+            eligible=verdict.analyse or latest is not None,
         )
         if decision is Decision.SAME_INPUT:
             if study.state == StudyState.RECEIVING:
@@ -229,14 +225,14 @@ class Assembler:
         if decision is Decision.TWO_PATIENTS:
             move_study(connection, study_id, StudyState.PARKED, _TWO_PATIENTS, now)
         elif decision is Decision.NOT_ELIGIBLE:
-            move_study(connection, study_id, StudyState.IGNORED, _IGNORED, now)
+            move_study(connection, study_id, StudyState.IGNORED, verdict.why, now)
         elif decision is Decision.INCOMPLETE:
             gone = sum(not member.kept for member in members)
             incomplete = _INCOMPLETE.format(gone=gone, all=len(members))
             move_study(connection, study_id, StudyState.PARKED, incomplete, now)
         else:
-            self._queue(connection, study, latest, members, wanted, now)
-            words = why or ""
+            self._queue(connection, study, latest, members, wanted, verdict, now)
+            words = f"{verdict.why if verdict.analyse else 'analysed before'}{_where(verdict)}"
             record(connection, now, "study", study_id, "eligible", study_id=study_id, detail=words)
 
     def _queue(
@@ -246,6 +242,7 @@ class Assembler:
         latest: Row[tuple[object, ...]] | None,
         members: Sequence[Member],
         wanted: Latest,
+        verdict: Verdict,
         now: int,
     ) -> None:
         version = study.version + 1
@@ -260,6 +257,7 @@ class Assembler:
                 bundle_digest=wanted.bundle_digest,
                 recipe_digest=wanted.recipe_digest,
                 state=AnalysisState.QUEUED,
+                destinations=_listed(verdict.destinations),
                 due_us=due,
                 created_us=now,
             )
@@ -272,6 +270,17 @@ class Assembler:
         words = f"version {version}: {len(members)} instances"
         move_study(connection, study.id, StudyState.QUEUED, words, now, version=version)
         log.info("study queued", extra={"action": "assemble", "analysis": analysis_id})
+
+
+def _listed(destinations: Sequence[str] | None) -> str | None:
+    return None if destinations is None else json.dumps(list(destinations))
+
+
+def _where(verdict: Verdict) -> str:
+    if verdict.destinations is None:
+        return ""
+    names = ", ".join(verdict.destinations) or "nobody"
+    return f"; results go to {names} ({verdict.sent_by})"
 
 
 def _identity(connection: Connection, latest: Row[tuple[object, ...]] | None) -> Latest | None:

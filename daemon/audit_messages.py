@@ -24,10 +24,14 @@ class Code(NamedTuple):
 
 
 APPLICATION_ACTIVITY: Final = Code("110100", "Application Activity")  # PS3.16 CID 400
+INSTANCES_ACCESSED: Final = Code("110103", "DICOM Instances Accessed")
 INSTANCES_TRANSFERRED: Final = Code("110104", "DICOM Instances Transferred")
 SECURITY_ALERT: Final = Code("110113", "Security Alert")
+USER_AUTHENTICATION: Final = Code("110114", "User Authentication")
 APPLICATION_START: Final = Code("110120", "Application Start")  # CID 401
 APPLICATION_STOP: Final = Code("110121", "Application Stop")
+LOGIN: Final = Code("110122", "Login")  # CID 403
+LOGOUT: Final = Code("110123", "Logout")
 NODE_AUTHENTICATION: Final = Code("110126", "Node Authentication")  # CID 403
 SOFTWARE_CONFIGURATION: Final = Code("110131", "Software Configuration")
 RESTRICTED_FUNCTION: Final = Code("110132", "Use of Restricted Function")
@@ -43,6 +47,8 @@ MINOR_FAILURE: Final = "4"
 SERIOUS_FAILURE: Final = "8"
 CREATED: Final = "C"  # EventActionCode of a transfer: the receiver had no copy
 KNOWN: Final = "R"  # the receiver had it, and keeps what it had
+READ: Final = "R"
+UPDATED: Final = "U"
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,38 @@ class Alert:
     peer_address: str = ""  # "": this node itself
 
 
-Event: TypeAlias = Activity | Transfer | Alert
+@dataclass(frozen=True)
+class SignIn:
+    """A person signed in to the console or out of it, or tried (A.5.3.12)."""
+
+    name: str
+    address: str  # IP address
+    kind: Code = LOGIN
+    outcome: str = SUCCESS
+    words: str = ""
+
+
+@dataclass(frozen=True)
+class Access:
+    """A person looked at a study's images or results, or changed what becomes of it (A.5.3.4)."""
+
+    name: str
+    address: str  # IP address
+    study_uid: str
+    action: str  # READ or UPDATED
+    words: str
+
+
+@dataclass(frozen=True)
+class Administered:
+    """A person did something to the node itself (A.5.3.11)."""
+
+    name: str
+    address: str  # IP address
+    words: str
+
+
+Event: TypeAlias = Activity | Transfer | Alert | SignIn | Access | Administered
 
 
 class Noted(NamedTuple):
@@ -113,6 +150,12 @@ def _line(event: Event, group: Sequence[Noted], ae_title: str) -> str:
         _activity(root, event, at_us, ae_title)
     elif isinstance(event, Alert):
         _alert(root, event, at_us, ae_title, len(group))
+    elif isinstance(event, SignIn):
+        _sign_in(root, event, at_us, ae_title)
+    elif isinstance(event, Access):
+        _access(root, event, at_us, ae_title)
+    elif isinstance(event, Administered):
+        _administered(root, event, at_us, ae_title)
     else:
         transfers = [item.event for item in group if isinstance(item.event, Transfer)]
         _transfer(root, event, at_us, ae_title, transfers)
@@ -164,6 +207,41 @@ def _alert(root: Element, event: Alert, at_us: int, ae_title: str, times: int) -
     node = _subject(root, subject, "2", "13", _NODE, "node")  # system object, security resource
     value = b64encode(_plain(words).encode()).decode()
     SubElement(node, "ParticipantObjectDetail", {"type": "Alert Description", "value": value})
+
+
+def _sign_in(root: Element, event: SignIn, at_us: int, ae_title: str) -> None:
+    _event(root, USER_AUTHENTICATION, event.kind, "E", at_us, event.outcome, event.words)
+    _person(root, event.name, event.address)
+    _ourselves(root, ae_title, _APPLICATION, requestor=False)
+    _audit_source(root, ae_title)
+
+
+def _access(root: Element, event: Access, at_us: int, ae_title: str) -> None:
+    _event(root, INSTANCES_ACCESSED, None, event.action, at_us, SUCCESS, event.words)
+    _person(root, event.name, event.address)
+    _ourselves(root, ae_title, _APPLICATION, requestor=False)
+    _audit_source(root, ae_title)
+    _subject(root, event.study_uid, "2", "3", _STUDY, "study")
+
+
+def _administered(root: Element, event: Administered, at_us: int, ae_title: str) -> None:
+    _event(root, SECURITY_ALERT, SOFTWARE_CONFIGURATION, "E", at_us, SUCCESS, event.words)
+    _person(root, event.name, event.address)
+    _ourselves(root, ae_title, _APPLICATION, requestor=False)
+    _audit_source(root, ae_title)
+    node = _subject(root, socket.gethostname(), "2", "13", _NODE, "node")
+    value = b64encode(_plain(event.words).encode()).decode()
+    SubElement(node, "ParticipantObjectDetail", {"type": "Alert Description", "value": value})
+
+
+def _person(root: Element, name: str, address: str) -> None:
+    attributes = {
+        "UserID": _plain(name),
+        "UserIsRequestor": "true",
+        "NetworkAccessPointID": _plain(address),
+        "NetworkAccessPointTypeCode": "2" if _is_address(address) else "1",
+    }
+    SubElement(root, "ActiveParticipant", attributes)
 
 
 def _event(

@@ -6,14 +6,21 @@ from daemon.audit import Note, nowhere
 from daemon.audit_messages import (
     CREATED,
     KNOWN,
+    LOGIN,
+    LOGOUT,
     MINOR_FAILURE,
     NODE_AUTHENTICATION,
+    READ,
     RESTRICTED_FUNCTION,
     SERIOUS_FAILURE,
     SOFTWARE_CONFIGURATION,
     SUCCESS,
+    UPDATED,
+    Access,
     Activity,
+    Administered,
     Alert,
+    SignIn,
     Transfer,
 )
 from daemon.store import Received
@@ -86,6 +93,26 @@ class Notes:
                 words="" if arrived else detail,
             )
         )
+
+    def signed_in(self, name: str, address: str, *, out: bool = False) -> None:
+        """Note a person who signed in to the console, or out of it."""
+        self._note(SignIn(name, address, LOGOUT if out else LOGIN))
+
+    def not_signed_in(self, name: str, address: str, words: str) -> None:
+        """Note a person, or a program, that failed to sign in."""
+        self._note(SignIn(name, address, outcome=MINOR_FAILURE, words=words))
+
+    def looked(self, name: str, address: str, study_uid: str, what: str) -> None:
+        """Note a person who looked at something of a study."""
+        self._note(Access(name, address, study_uid, READ, what))
+
+    def acted(self, name: str, address: str, study_uid: str, what: str) -> None:
+        """Note a person who changed what becomes of a study."""
+        self._note(Access(name, address, study_uid, UPDATED, what))
+
+    def administered(self, name: str, address: str, what: str) -> None:
+        """Note a person who did something to the node."""
+        self._note(Administered(name, address, what))
 
 
 def _received(received: Received, peer: Peer) -> Transfer:

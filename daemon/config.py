@@ -18,10 +18,12 @@ from pydantic import (
     field_validator,
 )
 
-from daemon import config_tls
+from daemon import config_rules, config_tls, config_users
 from daemon.config_environ import hoist, with_environ
+from daemon.config_rules import Rule
 from daemon.config_table import Table
-from daemon.config_tls import CertificateName, Tls
+from daemon.config_tls import CertificateName, FilePath, Tls
+from daemon.config_users import User
 from daemon.errors import ConfigError
 
 _AE = r"^[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$"  # no backslash, not blank
@@ -146,10 +148,20 @@ class Audit(Table):
 
 
 class Http(Table):
-    """Where probes and metrics are served."""
+    """Where console, probes and metrics are served."""
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    certificate: FilePath | None = None  # PEM; left out: no TLS
+    key: FilePath | None = None  # PEM, not encrypted
+    proxy: str | None = None  # address of one that does TLS; its word on the caller is believed
+
+
+class Notify(Table):
+    """Who is told of trouble."""
+
+    webhook: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = None
+    secret: str | None = None  # sent as a bearer token
 
 
 class Config(Table):
@@ -167,6 +179,9 @@ class Config(Table):
     retention: Retention = Retention()
     audit: Audit = Audit()
     http: Http = Http()
+    notify: Notify = Notify()
+    users: tuple[User, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     @property
     def state_dir(self) -> Path:
@@ -201,7 +216,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(
-            f"no configuration at {path}: give --config FILE; deploy/axnode.example.toml is a start"
+            f"no configuration at {path}: give --config FILE; axnode config init writes one"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from error
@@ -264,6 +279,8 @@ def _check(config: Config) -> None:
         raise ConfigError("configuration: destinations: two have the same name; rename one")
     guard_open_door(config, config.node.host)
     config_tls.check(config)
+    config_users.check(config)
+    config_rules.check(config.rules, names)
     results = config.results
     pictures = (results.presentation_state, results.secondary_capture)
     drawn = "on" in pictures or ("auto" in pictures and _blind(config))

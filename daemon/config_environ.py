@@ -38,7 +38,9 @@ def with_environ(
         if variable == "AXNODE_ALLOW_ANY_SOURCE":
             data["allow_any_source"] = _scalar(text, bool)
         elif variable.startswith("AXNODE_") and key and field is not None:
-            held = data.setdefault(table, [] if table in ("sources", "destinations") else {})
+            held = data.setdefault(
+                table, [] if table in ("sources", "destinations", "users", "rules") else {}
+            )
             if not isinstance(held, dict):
                 raise ConfigError(
                     f"{variable}: {table} is not a table of single keys; use the file"

@@ -40,14 +40,22 @@ def with_credentials(data: Mapping[str, Any], environ: Mapping[str, str]) -> dic
 
     Where systemd has set none the name stays, for only some commands read the files.
     """
-    folder, table = environ.get(CREDENTIALS), data.get("tls")
-    if folder is None or not isinstance(table, Mapping):
+    folder = environ.get(CREDENTIALS)
+    if folder is None:
         return dict(data)
-    own = {
+    return {
+        name: _filled(table, folder) if name in ("tls", "http") else table
+        for name, table in data.items()
+    }
+
+
+def _filled(table: Any, folder: str) -> Any:
+    if not isinstance(table, Mapping):
+        return table
+    return {
         key: value.replace(f"${CREDENTIALS}", folder) if isinstance(value, str) else value
         for key, value in table.items()
     }
-    return {**data, "tls": own}
 
 
 def check(config: "Config") -> None:
@@ -57,6 +65,9 @@ def check(config: "Config") -> None:
     if given and len(given) < len(FILES):
         (missing, *_) = (key for key in FILES if key not in given)
         raise _wrong(f"tls.{missing}", "missing; TLS needs certificate, key and ca")
+    if (config.http.certificate is None) != (config.http.key is None):
+        missing = "key" if config.http.key is None else "certificate"
+        raise _wrong(f"http.{missing}", "missing; HTTPS needs certificate and key")
     for number, source in enumerate(config.sources):
         if source.certificate_name is not None and not (tls.on and tls.receive):
             raise _wrong(

@@ -125,13 +125,13 @@ def _wait(service: Service, studies: list[Sample]) -> None:
         with service.database.read() as connection:
             found = {item["study_uid"]: item for item in status.studies(connection)}
         resting = [s for s in studies if found.get(s.study_uid, {}).get("state") in _AT_REST]
-        loading = "; the model is loading" if service.unready() else ""
+        loading = "; the model is loading" if service.health.unready() else ""
         _progress(f"{len(resting)} of {len(studies)} studies finished{loading}")
         if len(resting) == len(studies):
             _progress("")
             return
-        if service.model_failed:
-            raise UnavailableError(service.unready()[0])
+        if service.health.model_failed:
+            raise UnavailableError(service.health.unready()[0])
         time.sleep(0.2)
     raise UnavailableError(f"the studies were not finished within {_PATIENCE_S:.0f} s")
 

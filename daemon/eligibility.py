@@ -1,25 +1,65 @@
-"""Whether a study is one for this node, by what its headers say of body part and procedure."""
+"""What becomes of a study, judged by what its images' headers say; read only as far as needed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
 
-from daemon.assemble import Eligible
+from daemon.config_rules import Rule
+from daemon.rules import Verdict, judge
 from daemon.spool import Spool
 from dicom_io.errors import DicomIOError
-from dicom_io.facts import eligible, facts
+from dicom_io.facts import InstanceFacts, facts
 from dicom_io.frames import read_header
 
 
-def by_headers(spool: Spool) -> Eligible:
-    """Return what reads the headers of a study's images until one gives a reason."""
+class Known(Protocol):
+    """What is known of an image without its header: `daemon.assemble.Member`."""
 
-    def why(hashes: Sequence[str]) -> str | None:
-        for digest in hashes:
-            try:
-                reason = eligible(facts(read_header(spool.path(digest))))
-            except (DicomIOError, OSError):
-                continue  # what cannot be read names nothing; the worker says so if it must
-            if reason is not None:
-                return reason
-        return None
+    @property
+    def instance_hash(self) -> str:
+        """Names its file."""
 
-    return why
+    @property
+    def source_ae(self) -> str:
+        """Who sent it."""
+
+    @property
+    def assumed(self) -> bool:
+        """Whether it counts as axillary, whatever it says."""
+
+
+Judge = Callable[[Sequence[Known]], Verdict]
+"""Judges a study by its images."""
+
+
+class HeaderOf:
+    """An image whose header is read when it is asked for (`daemon.config_rules.Image`)."""
+
+    def __init__(self, path: Path, source_ae: str, *, assumed: bool = False) -> None:
+        self._path = path
+        self.source_ae = source_ae
+        self.assumed = assumed
+
+    @cached_property
+    def facts(self) -> InstanceFacts | None:
+        """What it says; one that cannot be read says nothing, and the worker says so if it must."""
+        try:
+            return facts(read_header(self._path))
+        except (DicomIOError, OSError):
+            return None
+
+
+def by_headers(spool: Spool, rules: Sequence[Rule]) -> Judge:
+    """Return what judges studies in the spool."""
+
+    def verdict(members: Sequence[Known]) -> Verdict:
+        return judge(
+            rules,
+            [
+                HeaderOf(spool.path(each.instance_hash), each.source_ae, assumed=each.assumed)
+                for each in members
+            ],
+        )
+
+    return verdict

@@ -2,7 +2,8 @@
 
 DaemonError
  ├─ ConfigError        2  a setting is wrong; names the key
- ├─ InputError         3  a file or folder given to a command cannot be used
+ ├─ InputError         3  what was asked for cannot be done, or a given file cannot be used
+ │   └─ UnknownError      it names something that is not there
  ├─ UnavailableError   4  a port, peer, folder or database cannot be had
  ├─ IllegalTransition     a state machine was asked for a move its table does not hold
  ├─ LostLease             another worker has taken the job over; this one's answer is dropped
@@ -26,9 +27,13 @@ class ConfigError(DaemonError):
 
 
 class InputError(DaemonError):
-    """A file or folder that a command was given cannot be used."""
+    """What was asked for cannot be done, or a file or folder that was given cannot be used."""
 
     exit_code = 3
+
+
+class UnknownError(InputError):
+    """A study, a destination or a file that is asked for is not there."""
 
 
 class UnavailableError(DaemonError):

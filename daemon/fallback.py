@@ -1,6 +1,6 @@
 """Pictures in place of a SEG: where they go from the start, and where after a refusal."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select
@@ -13,11 +13,18 @@ _PICTURES = ("sc", "pr")  # roles of objects that show contours where a SEG does
 _ON_ITS_WAY = (DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.DELIVERED)
 
 
-def destinations_for(role: str, config: Config) -> list[str]:
-    """Return the destinations to which an object of this role is queued as soon as it is built."""
+def destinations_for(role: str, config: Config, chosen: Collection[str] | None = None) -> list[str]:
+    """Return the destinations to which an object of this role is queued as soon as it is built.
+
+    `chosen` names those that a rule has chosen; None: none did, and all of them are meant.
+    """
     results = config.results
     setting = {"sc": results.secondary_capture, "pr": results.presentation_state}.get(role, "on")
-    return [d.name for d in config.destinations if setting == "on" or not d.draws_seg]
+    return [
+        each.name
+        for each in config.destinations
+        if (setting == "on" or not each.draws_seg) and (chosen is None or each.name in chosen)
+    ]
 
 
 def wanted(config: Config) -> str:

@@ -1,14 +1,18 @@
-"""Probes and metrics: ``/livez``, ``/readyz``, ``/metrics``; nothing about a person, no UID."""
+"""The HTTP port. ``/livez``, ``/readyz``, ``/metrics`` hold nothing about a person, and no UID."""
 
 import socket
+import ssl
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from daemon.errors import UnavailableError
+from daemon.config import Http
+from daemon.errors import ConfigError, UnavailableError
 from daemon.ports import listen
 
 if TYPE_CHECKING:
     import uvicorn
+    from fastapi import FastAPI
 
 LIFE_S = 20.0  # of a connection, from its first to its last byte
 
@@ -27,10 +31,32 @@ class Probed(Protocol):
 
 
 class HttpServer:
-    """The application on its port, in a thread of its own; no connection outlives `life_s`."""
+    """The application on its port, in a thread of its own; no connection outlives `life_s`.
 
-    def __init__(self, service: Probed, host: str, port: int, life_s: float = LIFE_S) -> None:
-        self._socket = _listen(host, port)
+    Parameters
+    ----------
+    console
+        Adds the pages for people; None: there are probes only.
+
+    Raises
+    ------
+    ConfigError
+        The certificate of ``[http]`` cannot be used.
+    UnavailableError
+        The port cannot be had.
+    """
+
+    def __init__(
+        self,
+        service: Probed,
+        settings: Http,
+        console: "Callable[[FastAPI], None] | None" = None,
+        life_s: float = LIFE_S,
+    ) -> None:
+        check_certificate(settings)
+        self._settings = settings
+        self._console = console
+        self._socket = _listen(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
         self._service = service
         self._life_s = life_s
@@ -40,9 +66,10 @@ class HttpServer:
 
     def _run(self) -> None:
         # here, for it takes half a second: reception does not wait for the probes
-        from daemon.http_app import server
+        from daemon.http_app import application, server
 
-        self._server = server(self._service, self._life_s)
+        app = application(self._service, self._console)
+        self._server = server(app, self._settings, self._life_s)
         if not self._stopping.is_set():
             self._server.run(sockets=[self._socket])
 
@@ -58,6 +85,21 @@ class HttpServer:
         if self._thread.is_alive():  # it may never have been started
             self._thread.join(5)
         self._socket.close()
+
+
+def check_certificate(settings: Http) -> None:
+    """Raise `ConfigError` where HTTPS could not be served."""
+    if settings.certificate is None:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            settings.certificate, settings.key
+        )
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"http.certificate, http.key: cannot be used ({error.strerror or error}): name PEM "
+            "files that belong together and that the service's user can read"
+        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:

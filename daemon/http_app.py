@@ -1,19 +1,21 @@
 """The HTTP application and its server."""
 
+from collections.abc import Callable
 from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
+from daemon.config import Http
 from daemon.http import Probed
-from daemon.http_guard import NoBodies, ShortLived
+from daemon.http_guard import ShortLived, SmallBodies
 
 
-def application(service: Probed) -> FastAPI:
-    """Build the HTTP application."""
+def application(service: Probed, console: Callable[[FastAPI], None] | None = None) -> FastAPI:
+    """Build the HTTP application; `console` adds the pages for people."""
     app = FastAPI(title="AxNode", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(NoBodies)
+    app.add_middleware(SmallBodies)
 
     def _answer(problems: list[str]) -> PlainTextResponse:
         text = "\n".join(problems) or "ok"
@@ -34,18 +36,24 @@ def application(service: Probed) -> FastAPI:
             "\n".join(lines) + "\n", media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
+    if console is not None:
+        console(app)
     return app
 
 
-def server(service: Probed, life_s: float) -> uvicorn.Server:
-    """Return a server of the application; no connection outlives `life_s`."""
+def server(app: FastAPI, settings: Http, life_s: float) -> uvicorn.Server:
+    """Return a server of the application; no stranger's connection outlives `life_s`."""
     return uvicorn.Server(
         uvicorn.Config(
-            application(service),
+            app,
             http=partial(ShortLived, life_s=life_s),  # type: ignore[arg-type]
             ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",
+            server_header=False,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
+            forwarded_allow_ips=settings.proxy or "",
         )
     )

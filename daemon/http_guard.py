@@ -1,7 +1,7 @@
-"""What keeps the HTTP port answering: no bodies, and an end to every connection.
+"""What keeps the HTTP port answering: no large bodies, and an end to every connection.
 
-Nothing there takes a body, so none is read. uvicorn waits for a request's head for ever, so that
-a few thousand silent connections would take the descriptors that reception needs.
+What is sent there are forms. uvicorn waits for a request's head for ever, so that a few thousand
+silent connections would take the descriptors that reception needs.
 """
 
 import asyncio
@@ -13,30 +13,32 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from daemon.http import LIFE_S
 
-MOST_BODY_BYTES = 1024  # what a probe may bring along, and is not read either
+MOST_BODY_BYTES = 16_384  # the longest form is a tenth of it
 MOST_CONNECTIONS = 100
+KNOWN = "axnode.known"  # in a request's scope: it is from somebody who has signed in
+KNOWN_LIFE_S = 600.0  # of such a connection: a segmentation of a cine over a slow line
 
 
-class NoBodies:
-    """Answers requests that bring a body with 413, without reading it (RFC 9110 15.5.14)."""
+class SmallBodies:
+    """Answers requests that bring a large body with 413, without reading it (RFC 9110 15.5.14)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not _has_body(dict(scope["headers"])):
+        if scope["type"] != "http" or not _too_large(dict(scope["headers"])):
             await self._app(scope, receive, send)
             return
         # closed afterwards: what follows on the connection is the body
         answer = PlainTextResponse(
-            "nothing here takes a body\n", status_code=413, headers={"connection": "close"}
+            "nothing here takes so large a body\n", status_code=413, headers={"connection": "close"}
         )
         await answer(scope, receive, send)
 
 
-def _has_body(headers: dict[bytes, bytes]) -> bool:
-    """Tell whether a request's head announces a body: in chunks, packed, or of some size."""
+def _too_large(headers: dict[bytes, bytes]) -> bool:
+    """Tell whether a request's head announces a body: in chunks, packed, or a large one."""
     if b"transfer-encoding" in headers or b"content-encoding" in headers:
         return True
     return int(headers.get(b"content-length", b"0")) > MOST_BODY_BYTES  # h11 took digits only
@@ -58,14 +60,20 @@ class ShortLived(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection in."""
         super().connection_made(transport)
-        # not `close`, which waits for a peer that does not read
-        self._end = self.loop.call_later(self._life_s, transport.abort)
+        self._end = self.loop.call_later(self._life_s, self._expire, KNOWN_LIFE_S - self._life_s)
         if len(self.connections) > MOST_CONNECTIONS:
             oldest = min(
                 (peer for peer in self.connections if isinstance(peer, ShortLived)),
                 key=lambda peer: peer._end.when(),
             )
             oldest.transport.abort()
+
+    def _expire(self, more_s: float = 0.0) -> None:
+        """End the connection; one of somebody who has signed in later."""
+        if more_s > 0 and self.scope is not None and self.scope.get(KNOWN):
+            self._end = self.loop.call_later(more_s, self._expire)
+        else:
+            self.transport.abort()  # not `close`, which waits for a peer that does not read
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget a connection."""

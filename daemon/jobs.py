@@ -38,6 +38,7 @@ class Job:
     instance_hashes: tuple[str, ...]  # their files in the spool, in the same order
     predecessors: tuple[tuple[str, str, str], ...]  # SOP class, instance, series of the last report
     replaces: int | None  # the version that report belongs to
+    destinations: tuple[str, ...] | None = None  # that a rule has chosen; None: all
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def claim(
         instance_hashes=tuple(digest for _, digest in inputs),
         predecessors=tuple((r.sop_class_uid, r.sop_instance_uid, r.series_uid) for r in reports),
         replaces=reports[0].version if reports else None,
+        destinations=None if row.destinations is None else tuple(json.loads(row.destinations)),
     )
 
 

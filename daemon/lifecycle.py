@@ -73,7 +73,7 @@ STUDY: Mapping[StudyState, frozenset[StudyState]] = {
 }
 
 ANALYSIS: Mapping[AnalysisState, frozenset[AnalysisState]] = {
-    _A.QUEUED: frozenset({_A.RUNNING}),
+    _A.QUEUED: frozenset({_A.RUNNING, _A.PARKED}),  # parked by hand
     _A.RUNNING: frozenset({_A.QUEUED, _A.DONE, _A.PARKED}),
     _A.DONE: frozenset(),
     _A.PARKED: frozenset({_A.QUEUED}),
@@ -83,11 +83,11 @@ DELIVERY: Mapping[DeliveryState, frozenset[DeliveryState]] = {
     _D.PENDING: frozenset({_D.STORED, _D.DELIVERED, _D.PARKED, _D.REPLACED}),
     # what the destination does not commit to is sent again
     _D.STORED: frozenset({_D.DELIVERED, _D.PENDING, _D.PARKED}),
-    _D.DELIVERED: frozenset(),
+    _D.DELIVERED: frozenset({_D.PENDING}),  # sent again by hand
     _D.PARKED: frozenset({_D.PENDING, _D.DROPPED}),
     # `axnode retry`, once the destination takes what it refused
     _D.REPLACED: frozenset({_D.PENDING, _D.DROPPED}),
-    _D.DROPPED: frozenset(),
+    _D.DROPPED: frozenset({_D.PENDING}),  # likewise
 }
 
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import traceback
 import warnings
+from collections import deque
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
@@ -90,6 +91,43 @@ class _Once(logging.Filter):
         return new
 
 
+class Recent(logging.Handler):
+    """Keeps the latest lines in memory, as they were written."""
+
+    def __init__(self, most: int = 1000) -> None:
+        super().__init__()
+        self._lines: deque[tuple[int, str]] = deque(maxlen=most)
+        self.setFormatter(JsonLines())
+        self.addFilter(_Once())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a line."""
+        try:
+            self._lines.append((record.levelno, self.format(record)))
+        except Exception:  # noqa: BLE001 - as logging's own handlers: a line is not worth a thread
+            self.handleError(record)
+
+    def lines(self, level: str) -> list[str]:
+        """Return the lines of a level and above, the oldest first; "": all."""
+        least = logging.getLevelNamesMapping()[level.upper()] if level else 0
+        return [line for number, line in list(self._lines) if number >= least]
+
+
+RECENT = Recent()
+"""What the console shows; filled once `configure` was called."""
+
+
+def level() -> str:
+    """Return the level of our own lines."""
+    return logging.getLevelName(logging.getLogger(_OURS[0]).level).lower()
+
+
+def set_level(name: str) -> None:
+    """Write our own lines of a level and above from now on: debug, info or warning."""
+    for ours in _OURS:
+        logging.getLogger(ours).setLevel(name.upper())
+
+
 def place_of(error: BaseException) -> str:
     """Return where an exception was raised; its message may quote a data set and stays out."""
     places = places_of(error)
@@ -113,9 +151,9 @@ def configure(level: int = logging.INFO, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
     handler.addFilter(_Once())
-    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
-    for name in _OURS:
-        logging.getLogger(name).setLevel(level)
+    handlers = [handler, RECENT]
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=handlers, force=True)
+    set_level(logging.getLevelName(level))
     logging.raiseExceptions = False  # it would print a line that cannot be formatted, values first
     warnings.simplefilter("always")  # `_Once` thins them; Python's own way would keep every text
     warnings.showwarning = _warned

@@ -42,10 +42,12 @@ class Outbox:
         self._objects = objects
         self._clock = clock
         self._reports = reports
-        self._tls = tls
         self._notes = notes
         self._bells: list[Bell] = []  # of those that send
         self._askers: dict[str, Asker] = {}
+        self.peers = {
+            each.name: remote(each, config.node.ae_title, tls) for each in config.destinations
+        }
         self.deliverers = {each.name: self._deliverer(each) for each in config.destinations}
 
     def start(self, threads: Threads, stopping: threading.Event) -> None:
@@ -68,7 +70,7 @@ class Outbox:
             asker.bell.ring()
 
     def _deliverer(self, destination: Destination) -> Deliverer:
-        peer = remote(destination, self._config.node.ae_title, self._tls)
+        peer = self.peers[destination.name]
         asker, bell = None, Bell()
         if destination.storage_commitment:
             asker = Asker(peer, self._database, self._reports, self._clock)

@@ -137,7 +137,7 @@ class Publisher:
             connection,
             job,
             built,
-            lambda role: fallback.destinations_for(role, self._config),
+            lambda role: fallback.destinations_for(role, self._config, job.destinations),
             summarise(findings),
             (reason.value, reason.words) if reason else None,
             self._clock(),

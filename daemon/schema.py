@@ -105,6 +105,8 @@ analyses = Table(
     Column("reason", Text, nullable=False, server_default=""),
     Column("not_evaluable", String(32), nullable=True),  # dicom_io.findings.Reason, once done
     Column("summary", Text, nullable=False, server_default="{}"),  # JSON: what was found
+    # JSON: names of the destinations that a rule has chosen; None: all
+    Column("destinations", Text, nullable=True),
     Column("attempts", Integer, nullable=False, server_default="0"),  # counted at the claim
     Column("fence", Integer, nullable=False, server_default="0"),  # rises at every claim
     Column("due_us", BigInteger, nullable=False),

@@ -4,10 +4,11 @@ import logging
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from daemon import audit, build, certificates, clock, failpoints, jobs, metrics, setup, systemd
+from daemon import audit, build, certificates, clock, failpoints, jobs, setup, systemd
 from daemon.assemble import Assembler
 from daemon.audit_notes import Notes
 from daemon.bell import Bell
@@ -19,6 +20,7 @@ from daemon.custody import Custody
 from daemon.database import Database
 from daemon.eligibility import by_headers
 from daemon.errors import ConfigError, DaemonError, UnavailableError
+from daemon.health import Health
 from daemon.http import HttpServer
 from daemon.nightly import Nightly
 from daemon.outbox import Outbox
@@ -28,12 +30,17 @@ from daemon.receive import Reception
 from daemon.teller import Teller
 from daemon.threads import Threads
 from daemon.worker import Worker
+from dicom_io import scu
 from dicom_io.acceptor import Acceptor
 from dicom_io.errors import DicomIOError
 from dicom_io.reception import Limits
 
 if TYPE_CHECKING:
     from apscheduler.schedulers.background import BackgroundScheduler
+    from fastapi import FastAPI
+
+    from daemon.console.desk import Desk
+    from daemon.notify import Notifier
 
 log = logging.getLogger(__name__)
 STALL_S = START_S + 30.0  # a thread that has not advanced for so long is stuck
@@ -50,6 +57,8 @@ class Service:
         The wall clock.
     child
         How the analysing process is started; left out: as the configuration says.
+    reload
+        Reads the configuration again and has the service start anew; raises where it is wrong.
 
     Raises
     ------
@@ -62,8 +71,10 @@ class Service:
         config: Config,
         now: clock.Clock = clock.now_us,
         child: ChildOptions | None = None,
+        reload: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
+        self._reload = reload
         self._trail = audit.open_trail(config, now)
         self._notes = notes = Notes(self._trail.note if self._trail else audit.nowhere)
         try:
@@ -111,13 +122,11 @@ class Service:
             self._analyses,
             self._outbox.ring,
         )
-        readable = by_headers(self._folders.spool)
+        judge = by_headers(self._folders.spool, config.rules)
         identity = bundle.digest, recipe
         self._assembler = Assembler(
-            config, self.database, now, readable, *identity, queued=self._analyses.ring
+            config, self.database, now, judge, *identity, queued=self._analyses.ring
         )
-        self._model_problem = "the model is still loading"
-        self.model_failed = False
         self._nightly = Nightly(
             config.retention, self.database, self._folders, tls, now, self._stopping
         )
@@ -132,7 +141,20 @@ class Service:
             )
         server = tls.server if tls else None
         self._acceptor = _acceptor(config, reception, provider, server)
-        self._http = HttpServer(self, config.http.host, config.http.port)
+        self.health = Health(
+            config,
+            self.database,
+            self._folders.spool,
+            now,
+            self._threads,
+            self._child,
+            tls,
+            self._trail,
+            lambda: self._acceptor.alive,
+        )
+        self._bundle, self._recipe = bundle, recipe
+        self._desk: Desk | None = None
+        self._http = HttpServer(self.health, config.http, self._console)
         self._calendar: BackgroundScheduler | None = None
 
     @property
@@ -157,6 +179,8 @@ class Service:
         self._threads.start("worker", self._work)
         if self._teller is not None:
             self._threads.start("commitment", partial(self._teller.run, self._stopping))
+        if self.config.notify.webhook is not None:
+            self._threads.start("notify", partial(self._notifier().run, self._stopping))
         self._calendar = self._started_calendar()
         self._notes.activity(started=True)
         systemd.notify("READY=1")
@@ -165,6 +189,14 @@ class Service:
             extra={"action": "start", "port": self.port, "http_port": self.http_port},
         )
         build.load()
+
+    def _notifier(self) -> "Notifier":
+        from daemon.notify import Notifier, node_name, to_webhook
+
+        settings = self.config.notify
+        post = to_webhook(settings.webhook or "", settings.secret)
+        name = node_name(self.config.node.ae_title)
+        return Notifier(name, self.health.troubles, post, time.monotonic)
 
     def _started_calendar(self) -> "BackgroundScheduler":
         from apscheduler.schedulers.background import BackgroundScheduler
@@ -181,14 +213,11 @@ class Service:
         """Return what modalities are called back in: what they call in."""
         return self._tls.client if self._tls and self.config.tls.receive else None
 
-    def run(self, stop: threading.Event) -> None:
-        """Serve until `stop` is set; then drain."""
-        self.start()
+    def serve(self, stop: threading.Event) -> None:
+        """Tell the service manager that all is well until `stop` is set."""
         while not stop.wait(5.0):
-            if not self.ailments():
+            if not self.health.ailments():
                 systemd.notify("WATCHDOG=1")
-        systemd.notify("STOPPING=1")
-        self.stop()
 
     def stop(self, drain_s: float = 20.0) -> None:
         """Let running associations and the job at hand finish, within `drain_s`, and stop."""
@@ -207,6 +236,8 @@ class Service:
         if self._calendar is not None:
             self._calendar.shutdown(wait=False)
         self._http.stop()
+        if self._desk is not None:
+            self._desk.stop()
         self.database.close()
         self._notes.activity(started=False)
         self._end_trail()
@@ -226,9 +257,9 @@ class Service:
         try:
             self._child.start()
         except DaemonError as error:
-            self._model_problem, self.model_failed = str(error), True
+            self.health.model_problem, self.health.model_failed = str(error), True
             raise
-        self._model_problem, self.model_failed = "", False
+        self.health.model_problem, self.health.model_failed = "", False
         self._worker.run(self._stopping, pulse)
 
     def _on_life(self) -> None:
@@ -239,35 +270,37 @@ class Service:
         """Do what the calendar asks for once a night."""
         self._nightly.run()
 
-    # Probed
+    def _console(self, app: "FastAPI") -> None:
+        """Add the pages for people to the HTTP application; in its thread, for it takes a while."""
+        from daemon.console.app import install
+        from daemon.console.desk import Desk
 
-    def ailments(self) -> list[str]:
-        """Return the threads that are stuck."""
-        dead = [] if self.database.alive else ["the database's writer has ended"]
-        if not self._acceptor.alive:
-            dead.append("reception has ended")
-        return dead + self._threads.stuck()
+        self._desk = Desk(
+            self.config,
+            self.database,
+            self._folders,
+            self._clock,
+            self._bundle,
+            self._recipe,
+            self._notes,
+            self.health,
+            self,
+        )
+        install(app, self._desk, self._notes)
 
-    def unready(self) -> list[str]:
-        """Return what keeps the node from analysing."""
-        problems = [f"model: {self._model_problem}"] if self._model_problem else []
-        if self._folders.spool.free_bytes() < self.config.node.disk_floor_gb * 2**30:
-            problems.append("disk: less is free than node.disk_floor_gb")
-        return problems
+    def echo(self, destination: str) -> str:
+        """C-ECHO a destination; return what came of it, raise `PeerError` where nothing did."""
+        scu.echo(self._outbox.peers[destination])
+        return f"{destination} answered C-ECHO"
 
-    def metrics(self) -> dict[str, float]:
-        """Return the metrics."""
-        values = {
-            "axnode_disk_free_bytes": float(self._folders.spool.free_bytes()),
-            "axnode_ready": float(not self.unready()),
-            "axnode_audit_lost_total": float(self._trail.lost if self._trail else 0),
-        }
-        now = self._clock()
-        if self._tls is not None:
-            values |= metrics.certificates(self._tls, now)
-        names = [destination.name for destination in self.config.destinations]
-        with self.database.read() as connection:
-            return values | metrics.rows(connection, names, now)
+    def wake(self) -> None:
+        """Say that there is new work."""
+        self._analyses.ring()
+        self._outbox.ring()
+
+    def reload(self) -> None:
+        """Read the configuration again and start anew; raise `ConfigError` where it is wrong."""
+        self._reload()
 
 
 def _acceptor(

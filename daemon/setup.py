@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TextIO
 
-from daemon import identity
+from daemon import http, identity
 from daemon.config import Config, is_loopback
 from daemon.database import Database
 from daemon.errors import ConfigError, UnavailableError
@@ -43,6 +43,15 @@ def guard_demonstration(config: Config, bundle: Bundle) -> None:
                 "patient. Use a bundle trained on your own data, or, to try the connection only, "
                 "set allow_demonstration = true under [model]"
             )
+
+
+def check_usable(config: Config) -> None:
+    """Raise `ConfigError` where the service could not start with a configuration."""
+    from daemon import certificates, clock
+
+    guard_demonstration(config, load_bundle(config))
+    certificates.load(config, clock.now_us())
+    http.check_certificate(config.http)
 
 
 def recipe_digest(config: Config) -> str:

@@ -90,6 +90,7 @@ class Page:
     until_us: int | None = None  # and before that
     after: tuple[int, int] | None = None  # the `key` of the last of the page before
     most: int | None = None  # of them; None: all
+    ids: tuple[int, ...] | None = None  # of their rows
 
 
 ALL = Page()
@@ -137,6 +138,8 @@ def _conditions(page: Page) -> list[ColumnElement[bool]]:
         conditions.append(table.c.received_us >= page.since_us)
     if page.until_us is not None:
         conditions.append(table.c.received_us < page.until_us)
+    if page.ids is not None:
+        conditions.append(table.c.id.in_(page.ids))
     if page.after is not None:
         conditions.append(tuple_(table.c.received_us, table.c.id) < page.after)
     return conditions

@@ -23,6 +23,7 @@ def summarise(findings: StudyFindings) -> dict[str, Any]:
             {
                 "sop_instance_uid": image.sop_instance_uid,
                 "frames": len(image.frame_numbers),
+                "frame_numbers": list(image.frame_numbers),
                 "laterality": image.laterality,
                 "regions": image.regions,
                 "calibrated": image.calibration is not None,

@@ -40,4 +40,10 @@ def listener() -> socket.socket | None:
             " ListenStream= in axnode.socket"
         )
     os.set_inheritable(_FIRST, False)  # the analysing process has no business with it
-    return socket.socket(fileno=_FIRST)
+    return socket.socket(fileno=os.dup(_FIRST))  # the unit's own outlives a stop, for `hand_over`
+
+
+def hand_over() -> None:
+    """Leave the socket unit's socket open to the program that is executed next in this process."""
+    if os.environ.get("LISTEN_PID") == str(os.getpid()):
+        os.set_inheritable(_FIRST, True)

@@ -29,6 +29,8 @@ class InstanceFacts:
     instance_number: int | None
     frame_of_reference_uid: str  # "" in most ultrasound
     body_part: str  # BodyPartExamined as it stands
+    study_description: str  # as they stand
+    series_description: str
     anatomic_codes: tuple[Code, ...]  # regions, structures, their modifiers, procedures
     descriptions: tuple[str, ...]  # free texts and code meanings, decoded
     laterality: str | None  # "R", "L" or None: unknown or contradictory
@@ -116,6 +118,8 @@ def facts(ds: Dataset) -> InstanceFacts:
         instance_number=integer(ds, "InstanceNumber"),
         frame_of_reference_uid=text(ds, "FrameOfReferenceUID"),
         body_part=text(ds, "BodyPartExamined"),
+        study_description=text(ds, "StudyDescription"),
+        series_description=text(ds, "SeriesDescription"),
         anatomic_codes=codes,
         descriptions=tuple(_texts(ds)),
         laterality=_laterality(ds),

@@ -7,7 +7,7 @@ from pydicom.dataset import Dataset
 
 from dicom_io.report import Node, Report, Rows, Side, read
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, "Segoe UI", Arial, sans-serif; color: #1c2430; background: #fff;
   max-width: 62rem; margin: 2rem auto; padding: 0 1.25rem; }
@@ -60,7 +60,7 @@ def html(report: Dataset | bytes) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(content.description or _TITLE)}</title>\n"
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+        f"<style>{STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
 
 

@@ -14,7 +14,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from sqlalchemy import Table, select
 
 from daemon import identity, jobs, schema
-from daemon.assemble import Assembler
+from daemon.assemble import Assembler, Member
 from daemon.clock import Clock, seconds
 from daemon.config import Config, parse
 from daemon.database import Database
@@ -22,6 +22,7 @@ from daemon.integrity import instance_digest
 from daemon.jobs import Job, StoredObject
 from daemon.publish import Publisher
 from daemon.reading import Reader
+from daemon.rules import IGNORED, Verdict
 from daemon.spool import Folders, Spool
 from daemon.store import Known, Received, add_instance
 from daemon.worker import Worker
@@ -120,7 +121,7 @@ class Rows:
             config(Path("unused"), **settings),
             self.database,
             self.clock,
-            eligible,
+            lambda members: _verdict(members, eligible),
             bundle,
             "recipe",
             queued,
@@ -212,6 +213,14 @@ class Rows:
     def story(self, entity: str = "study") -> list[str]:
         """Return what happened to an entity, in order."""
         return [row.action for row in self.all(schema.events) if row.entity == entity]
+
+
+def _verdict(members: Sequence[Member], eligible: Any) -> Verdict:
+    """Judge as `daemon.rules` does without rules; `eligible` gives a reason from the hashes."""
+    if any(member.assumed for member in members):
+        return Verdict(True, "its source pushes axillary studies only")
+    why = eligible([member.instance_hash for member in members])
+    return Verdict(why is not None, why or IGNORED)
 
 
 def stored(

@@ -62,7 +62,7 @@ class Node:
         folder: Path,
         destinations: Sequence[Mapping[str, Any]] = (),
         sources: Sequence[Mapping[str, Any]] = (),
-        **tables: Mapping[str, Any],
+        **tables: Mapping[str, Any] | Sequence[Mapping[str, Any]],
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -76,7 +76,8 @@ class Node:
             "destinations": list(destinations),
         }
         for name, table in tables.items():
-            merged[name] = {**merged.get(name, {}), **table}
+            whole = isinstance(table, Mapping)
+            merged[name] = {**merged.get(name, {}), **table} if whole else list(table)
         self.port, self.http_port = merged["node"]["port"], merged["http"]["port"]
         self.state_dir = Path(merged["node"]["state_dir"])
         self.config_file = folder / "axnode.toml"

@@ -25,6 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="hold rows and stored files against each other as well: every file is read and hashed",
     )
+    parser.add_argument(
+        "--local", action="store_true", help="leave out the destinations, which may be away"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,9 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
         ("disk", lambda: _disk(config)),
         ("database", lambda: _database(config)),
         ("port", lambda: _port(config)),
+        ("console", lambda: _console(config)),
         ("model", lambda: _model(config)),
     ]
-    checks += [(d.name, lambda d=d: _echo(config, d)) for d in config.destinations]  # type: ignore[misc]
+    peers = () if arguments.local else config.destinations
+    checks += [(d.name, lambda d=d: _echo(config, d)) for d in peers]  # type: ignore[misc]
     if arguments.deep:
         checks += [
             ("rows", lambda: _rows(config)),
@@ -163,6 +168,18 @@ def _port(config: "Config") -> str:
             "node.port or stop that program"
         ) from error
     return f"{where} is free; the service is not running"
+
+
+def _console(config: "Config") -> str:
+    from daemon import http
+    from daemon.console.app import closed
+
+    http.check_certificate(config.http)
+    problem = closed(config)
+    if problem:
+        raise _Doubt(problem)
+    scheme = "https" if config.http.certificate else "http"
+    return f"{scheme}://{config.http.host}:{config.http.port}, {len(config.users)} may sign in"
 
 
 def _model(config: "Config") -> str:

@@ -1,15 +1,20 @@
 """``axnode serve``: the service."""
 
 import argparse
+import logging
 import os
 import signal
+import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from daemon.commands.common import add_config, read_config
 
 if TYPE_CHECKING:  # help must not wait for the libraries behind it
     from daemon.child import ChildOptions
+
+log = logging.getLogger("daemon.commands.serve")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,15 +23,43 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> int:
-    """Serve until SIGTERM or SIGINT; `child` starts another analysing process than the usual."""
+    """Serve until SIGTERM or SIGINT; `child` starts another analysing process than the usual.
+
+    SIGHUP reads the configuration again. One that is right has the process start anew in its
+    place, after what is at hand is done; one that is wrong is said so, and nothing changes.
+    """
     os.umask(0o077)  # images and names: for the service's user, whoever starts it
     config = read_config(arguments)
-    from daemon import logs
+    from daemon import logs, setup, systemd
+    from daemon.errors import DaemonError
     from daemon.service import Service
 
     logs.configure()
-    stop = threading.Event()
+    stop, again = threading.Event(), threading.Event()
+
+    def reload() -> None:
+        setup.check_usable(read_config(arguments))
+        again.set()
+        stop.set()
+
+    def hung_up(*_: object) -> None:
+        try:
+            reload()
+        except DaemonError as error:
+            log.error("not reloaded", extra={"action": "reload", "reason": str(error)})
+
+    signal.signal(signal.SIGHUP, hung_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    Service(config, child=child).run(stop)
+    service = Service(config, child=child, reload=reload)
+    service.start()
+    service.serve(stop)
+    if again.is_set():
+        systemd.notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+    else:
+        systemd.notify("STOPPING=1")
+    service.stop()
+    if again.is_set():
+        systemd.hand_over()
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - our own command line again
     return 0

@@ -1,19 +1,29 @@
 """The migrations, applied by Alembic, which is imported only where there is something to apply."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-HEAD = "0005"
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0006"
 """Revision of the latest migration; a test holds it to Alembic's own search."""
 
 
 def upgrade(connection: Connection) -> None:
     """Apply what is missing."""
     from alembic import command
+
+    command.upgrade(alembic_config(connection), HEAD)
+
+
+def alembic_config(connection: Connection) -> "Config":
+    """Return what Alembic's commands take, to work on this connection."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
-    command.upgrade(config, HEAD)
+    return config

@@ -18,7 +18,7 @@ from tests.fakes import NOON_US
 
 DAY_S = 86_400
 QUIET_US = seconds(QUIET_S)
-MEMBER = Member(1, "1.2.3.1", "aa", "patient", "US1")
+MEMBER = Member(1, "1.2.3.1", "aa", "patient", "US1", assumed=False)
 LATEST = Latest("input", "bundle", "recipe")
 
 

@@ -2,17 +2,21 @@
 
 import contextlib
 import socket
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
+from pathlib import Path
 
 import pytest
 
-from daemon.errors import UnavailableError
+from daemon.config import Http
+from daemon.errors import ConfigError, UnavailableError
 from daemon.http import LIFE_S, HttpServer
 from daemon.http_guard import MOST_BODY_BYTES, MOST_CONNECTIONS
+from tests.certificates import Authority
 
 
 @dataclass
@@ -38,7 +42,7 @@ class FakeService:
 @contextlib.contextmanager
 def served(service: FakeService, host: str = "127.0.0.1", life_s: float = LIFE_S) -> Iterator[str]:
     """Serve on a free port; yield the root's URL."""
-    server = HttpServer(service, host, 0, life_s)
+    server = HttpServer(service, Http(host=host, port=0), life_s=life_s)
     server.start()
     try:
         yield f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
@@ -87,7 +91,7 @@ def test_a_taken_port_is_named(host: str) -> None:
     with served(FakeService(), host) as root:
         port = int(root.rpartition(":")[2])
         with pytest.raises(UnavailableError, match=f"http: cannot listen on {host}:{port}"):
-            HttpServer(FakeService(), host, port)
+            HttpServer(FakeService(), Http(host=host, port=port))
 
 
 def connected(root: str) -> socket.socket:
@@ -176,3 +180,25 @@ def test_a_connection_serves_several_requests() -> None:
             with kept.getresponse() as answer:
                 assert (answer.status, answer.read(), answer.will_close) == (200, b"ok\n", False)
         kept.close()
+
+
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("nothing")
+    settings = Http(port=0, certificate=str(tmp_path / "none"), key=str(tmp_path / "key"))
+    with pytest.raises(ConfigError, match=r"http\.certificate, http\.key: cannot be used"):
+        HttpServer(FakeService(), settings)
+
+
+def test_pages_go_over_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    mine = authority.issue("localhost")
+    settings = Http(port=0, certificate=str(mine.certificate), key=str(mine.key))
+    server = HttpServer(FakeService(), settings)
+    server.start()
+    try:
+        context = ssl.create_default_context(cafile=str(authority.file))
+        url = f"https://localhost:{server.port}/livez"
+        with urllib.request.urlopen(url, timeout=20, context=context) as answer:
+            assert answer.status == 200
+    finally:
+        server.stop()

@@ -70,8 +70,9 @@ def test_a_late_instance_reopens_a_study_at_rest(state: StudyState) -> None:
 
 def test_what_is_done_stays_done() -> None:
     assert ANALYSIS[AnalysisState.DONE] == frozenset()
-    assert DELIVERY[DeliveryState.DELIVERED] == frozenset()
-    assert DELIVERY[DeliveryState.DROPPED] == frozenset()
+    # but for a person, who has it sent again (`daemon.by_hand`)
+    assert DELIVERY[DeliveryState.DELIVERED] == {DeliveryState.PENDING}
+    assert DELIVERY[DeliveryState.DROPPED] == {DeliveryState.PENDING}
 
 
 def test_only_a_person_gives_a_delivery_up() -> None:
@@ -96,8 +97,10 @@ def test_the_diagram_shows_every_move() -> None:
         "    stored --> delivered",
         "    stored --> parked",
         "    stored --> pending",
+        "    delivered --> pending",
         "    parked --> dropped",
         "    parked --> pending",
         "    replaced --> dropped",
         "    replaced --> pending",
+        "    dropped --> pending",
     ]

@@ -163,7 +163,7 @@ def test_unit_starts_the_service_as_documented() -> None:
     conventions = {
         "Type": "notify",
         "WatchdogSec": "180",
-        "DynamicUser": "yes",
+        "User": "axnode",
         "StateDirectory": "axnode",
         "UMask": "0077",
         "ProtectSystem": "strict",

@@ -39,7 +39,7 @@ def test_what_is_stored_follows_the_configuration_at_the_start(service: Service)
     service._outbox.adopt()
     found = {row.destination: row.state for row in rows.all(schema.deliveries)}
     assert found == {"pacs": "stored", "plain": "delivered", "gone": "parked"}
-    assert service.metrics()['axnode_deliveries{destination="pacs",state="stored"}'] == 1
+    assert service.health.metrics()['axnode_deliveries{destination="pacs",state="stored"}'] == 1
 
 
 def test_to_modalities_nothing_is_confirmed_unless_it_is_configured(service: Service) -> None:

@@ -1,0 +1,49 @@
+"""``axnode user``: what lets somebody into the console, to be put into the configuration."""
+
+import argparse
+import getpass
+import sys
+
+_LEAST = 12  # characters (NIST SP 800-63B asks for eight, and for fifteen without a second factor)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("name", metavar="NAME", help="name of the person or program")
+    parser.add_argument("--role", choices=("viewer", "admin"), default="viewer")
+    parser.add_argument(
+        "--token", action="store_true", help="make a token for a program instead of a password"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a table ``[[users]]``; the password is read from the terminal, or from a pipe."""
+    from daemon import config
+    from daemon.console import accounts
+
+    user = {"name": arguments.name, "role": arguments.role}
+    if arguments.token:
+        token, user["token_hash"] = accounts.new_token()
+        print(f"the token, which is not shown again: {token}", file=sys.stderr)
+    else:
+        user["password_hash"] = accounts.hash_password(password())
+    config.parse({"users": [user]})
+    print("[[users]]")
+    for key, value in user.items():
+        print(f'{key} = "{value}"')
+    return 0
+
+
+def password() -> str:
+    """Ask for a password, twice on a terminal; read one line of a pipe."""
+    from daemon.errors import InputError
+
+    if sys.stdin.isatty():
+        entered = getpass.getpass("Password: ")
+        if entered != getpass.getpass("The same again: "):
+            raise InputError("the two differ: run it again")
+    else:
+        entered = sys.stdin.readline().rstrip("\n")
+    if len(entered) < _LEAST:
+        raise InputError(f"a password has at least {_LEAST} characters")
+    return entered

@@ -1,0 +1,334 @@
+"""What the pages and ``/api/v1`` show and do, without HTTP: rows, service and audit trail."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, func, select
+
+from daemon import by_hand, identity, schema, status, unpark
+from daemon.audit_notes import Notes
+from daemon.clock import Clock
+from daemon.config import Config
+from daemon.console.accounts import Person
+from daemon.console.drift import Day, drift
+from daemon.console.files import File, Files
+from daemon.console.overview import Overview, overview
+from daemon.console.peers import Peers, peers
+from daemon.console.study import Study, study
+from daemon.database import Database
+from daemon.errors import InputError, UnknownError
+from daemon.spool import Folders
+from daemon.troubles import Ailing
+from model.bundle_file import Bundle
+
+PAGE = 50  # studies
+_FOUND = 50  # studies of one patient or UID that are listed
+
+
+class Ailments(Ailing, Protocol):
+    """How the service is: `daemon.health.Health`."""
+
+    def device(self) -> str:
+        """Return where the model runs; empty while it loads."""
+
+
+class Running(Protocol):
+    """What the service is asked to do."""
+
+    def echo(self, destination: str) -> str:
+        """C-ECHO a destination; return what came of it, raise `PeerError` where nothing did."""
+
+    def wake(self) -> None:
+        """Say that there is new work."""
+
+    def reload(self) -> None:
+        """Read the configuration again; raise `ConfigError` where it is wrong."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks, and from where: for the audit trail."""
+
+    person: Person
+    address: str
+
+
+@dataclass(frozen=True)
+class StudyRow:
+    """A study in a list."""
+
+    study_id: int
+    study_uid: str
+    state: str
+    reason: str
+    instances: int
+    version: int
+    source_ae: str
+    received_us: int
+    last_instance_us: int
+
+
+@dataclass(frozen=True)
+class StudyPage:
+    """A page of the list."""
+
+    studies: tuple[StudyRow, ...]
+    older: str | None  # what `after` is for the next page; None: this is the last
+
+
+class Desk:
+    """The one behind all pages.
+
+    Parameters
+    ----------
+    recipe_digest
+        Of the settings in force.
+    notes
+        Where what people do is noted.
+    health, running
+        The service.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        folders: Folders,
+        clock: Clock,
+        bundle: Bundle,
+        recipe_digest: str,
+        notes: Notes,
+        health: Ailments,
+        running: Running,
+    ) -> None:
+        self.config = config
+        self.bundle = bundle
+        self.clock = clock
+        self.health = health
+        self._running = running
+        self._database = database
+        self._recipe = recipe_digest
+        self._notes = notes
+        self.files = Files(database, folders)
+
+    def stop(self) -> None:
+        """End what was started."""
+        self.files.stop()
+
+    # what is shown
+
+    def overview(self) -> Overview:
+        """Return the first page."""
+        names = [destination.name for destination in self.config.destinations]
+        with self._database.read() as connection:
+            return overview(connection, names, self.health, self.clock())
+
+    def studies(
+        self,
+        state: str | None,
+        source_ae: str | None,
+        since_us: int | None,
+        until_us: int | None,
+        after: str | None,
+    ) -> StudyPage:
+        """Return a page of studies, the one that began to arrive last first.
+
+        Raises
+        ------
+        InputError
+            `after` is no place in the list.
+        """
+        page = status.Page(state, source_ae, since_us, until_us, _place(after), PAGE + 1)
+        with self._database.read() as connection:
+            rows = status.studies(connection, page)
+        older = None
+        if len(rows) > PAGE:
+            older = "-".join(map(str, rows[PAGE - 1]["key"]))
+        return StudyPage(tuple(_row(row) for row in rows[:PAGE]), older)
+
+    def find(self, words: str) -> StudyPage:
+        """Return the studies of a Study Instance UID, or of its beginning, or of a PatientID."""
+        words = words.strip()
+        if not words:
+            return StudyPage((), None)
+        with self._database.read() as connection:
+            ids = _by_uid(connection, words) or self._by_patient(connection, words)
+            rows = status.studies(connection, status.Page(ids=tuple(ids), most=_FOUND))
+        return StudyPage(tuple(_row(row) for row in rows), None)
+
+    def _by_patient(self, connection: Connection, patient_id: str) -> list[int]:
+        table = schema.instances
+        keys = {
+            identity.patient_key(self._database.node_id, patient_id.encode(encoding))
+            for encoding in ("utf-8", "latin-1")
+            if _fits(patient_id, encoding)
+        }
+        found = select(table.c.study_id).where(table.c.patient_key.in_(keys)).distinct()
+        return list(connection.execute(found.limit(_FOUND)).scalars())
+
+    def study(self, study_id: int) -> Study:
+        """Return one study; `InputError` where there is none."""
+        with self._database.read() as connection:
+            return study(connection, study_id)
+
+    def looked_at(self, asker: Asker, study_id: int) -> Study:
+        """Return one study to a person, which is noted."""
+        shown = self.study(study_id)
+        self._notes.looked(asker.person.name, asker.address, shown.study_uid, "study")
+        return shown
+
+    def study_id(self, study_uid: str) -> int:
+        """Return a study's row; `InputError` where there is none."""
+        with self._database.read() as connection:
+            return by_hand.study_id_of(connection, study_uid)
+
+    def peers(self) -> Peers:
+        """Return modalities, PACS and refusals."""
+        words = [words for words, _ in self.health.certificates()]
+        with self._database.read() as connection:
+            return peers(connection, self.config, words)
+
+    def drift(self) -> tuple[Day, ...]:
+        """Return the distribution of the bundle's scores, day by day."""
+        with self._database.read() as connection:
+            return drift(connection, self.bundle.digest, self.threshold, self.clock())
+
+    @property
+    def threshold(self) -> float:
+        """The operating point in force."""
+        points = self.bundle.operating_points
+        wanted = self.config.model.operating_point
+        return next((p.threshold for p in points if p.name == wanted), points[0].threshold)
+
+    def last_event(self) -> int:
+        """Return the number of the latest event: when it changes, so do the pages."""
+        with self._database.read() as connection:
+            return int(connection.execute(select(func.max(schema.events.c.id))).scalar() or 0)
+
+    # files, which are noted
+
+    def result(self, asker: Asker, study_id: int, object_id: int) -> File:
+        """Return a result object's file to a person."""
+        self._notes.looked(asker.person.name, asker.address, self._uid(study_id), "results")
+        return self.files.result(study_id, object_id)
+
+    def report(self, asker: Asker, study_id: int, object_id: int) -> tuple[str, str]:
+        """Return a report to a person; see `Files.report`."""
+        self._notes.looked(asker.person.name, asker.address, self._uid(study_id), "report")
+        return self.files.report(study_id, object_id)
+
+    # what is done
+
+    def retry(self, asker: Asker, study_id: int) -> str:
+        """Try what is parked again."""
+        uid = self._uid(study_id)
+        names = [destination.name for destination in self.config.destinations]
+        return self._act(asker, uid, "retried", lambda c: unpark.retry(c, uid, names, self.clock()))
+
+    def send(self, asker: Asker, study_id: int, destination: str) -> str:
+        """Send the results to a destination, again or for the first time."""
+        known = {each.name: each for each in self.config.destinations}
+        if destination not in known:
+            raise UnknownError(f"no destination {destination!r} is configured")
+        by, pictures = asker.person.name, not known[destination].draws_seg
+        return self._act(
+            asker,
+            self._uid(study_id),
+            f"sent to {destination}",
+            lambda c: by_hand.send(
+                c, study_id, destination, self.clock(), by=by, pictures=pictures
+            ),
+        )
+
+    def analyse(self, asker: Asker, study_id: int) -> str:
+        """Have it analysed again, or in spite of the rules."""
+        now = self.bundle.digest, self._recipe
+        return self._act(
+            asker,
+            self._uid(study_id),
+            "analysed by hand",
+            lambda c: by_hand.analyse(c, study_id, now, self.clock(), by=asker.person.name),
+        )
+
+    def park(self, asker: Asker, study_id: int) -> str:
+        """Set it aside."""
+        return self._act(
+            asker,
+            self._uid(study_id),
+            "parked",
+            lambda c: by_hand.park(c, study_id, self.clock(), by=asker.person.name),
+        )
+
+    def echo(self, asker: Asker, destination: str) -> str:
+        """C-ECHO a destination."""
+        if destination not in {each.name for each in self.config.destinations}:
+            raise UnknownError(f"no destination {destination!r} is configured")
+        self.administered(asker, f"C-ECHO to {destination}")
+        return self._running.echo(destination)
+
+    def reload(self, asker: Asker) -> None:
+        """Read the configuration again."""
+        self.administered(asker, "configuration reloaded")
+        self._running.reload()
+
+    def administered(self, asker: Asker, what: str) -> None:
+        """Note what a person did to the node."""
+        self._notes.administered(asker.person.name, asker.address, what)
+
+    def _act(
+        self, asker: Asker, study_uid: str, what: str, work: Callable[[Connection], str]
+    ) -> str:
+        done = self._database.write(work)
+        self._notes.acted(asker.person.name, asker.address, study_uid, what)
+        self._running.wake()
+        return done
+
+    def _uid(self, study_id: int) -> str:
+        with self._database.read() as connection:
+            found = connection.execute(
+                select(schema.studies.c.study_uid).where(schema.studies.c.id == study_id)
+            ).scalar()
+        if found is None:
+            raise UnknownError("no such study is known")
+        return str(found)
+
+
+def _place(after: str | None) -> tuple[int, int] | None:
+    if after is None:
+        return None
+    at, _, number = after.partition("-")
+    if not (at.isdecimal() and number.isdecimal() and len(after) < 40):
+        raise InputError("after: no place in the list of studies")
+    return int(at), int(number)
+
+
+def _row(row: dict[str, Any]) -> StudyRow:
+    return StudyRow(
+        study_id=row["key"][1],
+        study_uid=row["study_uid"],
+        state=row["state"],
+        reason=row["reason"],
+        instances=row["instances"],
+        version=row["version"],
+        source_ae=row["source_ae"],
+        received_us=row["received_us"],
+        last_instance_us=row["last_instance_us"],
+    )
+
+
+def _by_uid(connection: Connection, words: str) -> list[int]:
+    if words.strip("0123456789."):
+        return []
+    table = schema.studies
+    # ':' is what follows the digits: all that begins so, as a range of the index
+    begins = table.c.study_uid >= words, table.c.study_uid < f"{words}:"
+    return list(connection.execute(select(table.c.id).where(*begins).limit(_FOUND)).scalars())
+
+
+def _fits(text: str, encoding: str) -> bool:
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True

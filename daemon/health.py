@@ -1,0 +1,93 @@
+"""How the service is: what the probes, the metrics, the console and notifications say of it."""
+
+from collections.abc import Callable, Sequence
+
+from daemon import metrics
+from daemon.audit import Trail
+from daemon.certificates import TlsSetup
+from daemon.child import Child
+from daemon.clock import Clock
+from daemon.config import Config
+from daemon.database import Database
+from daemon.spool import Spool
+from daemon.threads import Threads
+from daemon.troubles import Trouble, troubles
+
+
+class Health:
+    """Asks the parts of the service how they are.
+
+    Parameters
+    ----------
+    receiving
+        Tells whether associations are still accepted.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        spool: Spool,
+        clock: Clock,
+        threads: Threads,
+        child: Child,
+        tls: TlsSetup | None,
+        trail: Trail | None,
+        receiving: Callable[[], bool],
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._spool = spool
+        self._clock = clock
+        self._threads = threads
+        self._child = child
+        self._tls = tls
+        self._trail = trail
+        self._receiving = receiving
+        self.model_problem = "the model is still loading"  # "": it is there
+        self.model_failed = False
+
+    def ailments(self) -> list[str]:
+        """Return the threads that are stuck."""
+        dead = [] if self._database.alive else ["the database's writer has ended"]
+        if not self._receiving():
+            dead.append("reception has ended")
+        return dead + self._threads.stuck()
+
+    def unready(self) -> list[str]:
+        """Return what keeps the node from analysing."""
+        problems = [f"model: {self.model_problem}"] if self.model_problem else []
+        if self._spool.free_bytes() < self._config.node.disk_floor_gb * 2**30:
+            problems.append("disk: less is free than node.disk_floor_gb")
+        return problems
+
+    def certificates(self) -> list[tuple[str, bool]]:
+        """Return each certificate in words, and whether it ends soon."""
+        now = self._clock()
+        shown = self._tls.certificates if self._tls else ()
+        return [(one.words(now), one.ends_soon(now)) for one in shown]
+
+    def device(self) -> str:
+        """Return where the model runs; empty while it loads."""
+        return "" if self.model_problem else self._child.description.get("device", "")
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return what needs a person."""
+        with self._database.read() as connection:
+            return troubles(connection, self, self._destinations())
+
+    def metrics(self) -> dict[str, float]:
+        """Return the metrics."""
+        values = {
+            "axnode_disk_free_bytes": float(self._spool.free_bytes()),
+            "axnode_ready": float(not self.unready()),
+            "axnode_audit_lost_total": float(self._trail.lost if self._trail else 0),
+        }
+        now = self._clock()
+        if self._tls is not None:
+            values |= metrics.certificates(self._tls, now)
+        with self._database.read() as connection:
+            return values | metrics.rows(connection, self._destinations(), now)
+
+    def _destinations(self) -> list[str]:
+        return [destination.name for destination in self._config.destinations]

@@ -1,0 +1,121 @@
+"""Word of trouble to a webhook: what a person has to know of, once when it begins and once over.
+
+A condition is looked at once a minute. It is told after it has lasted, so that a restart of the
+PACS tells nobody; what cannot be told is tried again. Nothing about a person goes out.
+"""
+
+import json
+import logging
+import socket
+import ssl
+import threading
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from daemon.pulse import Pulse
+from daemon.troubles import Trouble
+
+log = logging.getLogger(__name__)
+LOOK_S = 60.0
+_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is posted, as JSON."""
+
+    node: str  # AE title and host
+    state: str  # "begun" or "over"
+    key: str
+    text: str  # for channels that show one line (Slack, Mattermost and Teams read this key)
+    remedy: str
+    serious: bool
+
+
+Post = Callable[[Message], None]
+Look = Callable[[], Sequence[Trouble]]
+
+
+class Notifier:
+    """Tells of troubles as they begin and end.
+
+    Parameters
+    ----------
+    look
+        Returns what is wrong now.
+    post
+        Sends a message; raises OSError where it cannot.
+    monotonic
+        A clock in seconds that is never set.
+    """
+
+    def __init__(self, node: str, look: Look, post: Post, monotonic: Callable[[], float]) -> None:
+        self._node = node
+        self._look = look
+        self._post = post
+        self._monotonic = monotonic
+        self._since: dict[str, float] = {}
+        self._told: dict[str, Trouble] = {}
+
+    def turn(self) -> None:
+        """Look once, and tell what has changed."""
+        now, found = self._monotonic(), {each.key: each for each in self._look()}
+        self._since = {key: self._since.get(key, now) for key in found}
+        for key, trouble in found.items():
+            if key not in self._told and now - self._since[key] >= trouble.lasting_s:
+                self._tell("begun", trouble)
+        for key, trouble in list(self._told.items()):
+            if key not in found:
+                self._tell("over", trouble)
+
+    def _tell(self, state: str, trouble: Trouble) -> None:
+        words = trouble.words if state == "begun" else f"over: {trouble.words}"
+        message = Message(
+            self._node,
+            state,
+            trouble.key,
+            f"{self._node}: {words}",
+            trouble.remedy,
+            trouble.serious,
+        )
+        try:
+            self._post(message)
+        except OSError as error:
+            reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+            log.warning("not notified", extra={"action": "notify", "reason": str(reason)})
+            return
+        if state == "begun":
+            self._told[trouble.key] = trouble
+        else:
+            del self._told[trouble.key]
+
+    def run(self, stopping: threading.Event, pulse: Pulse) -> None:
+        """Look once a minute until `stopping` is set."""
+        while not stopping.wait(LOOK_S):
+            pulse()
+            self.turn()
+
+
+def node_name(ae_title: str) -> str:
+    """Return what a node calls itself."""
+    return f"{ae_title}@{socket.gethostname()}"
+
+
+def to_webhook(url: str, token: str | None) -> Post:
+    """Return what posts messages as JSON to a URL."""
+    context = ssl.create_default_context()
+
+    def post(message: Message) -> None:
+        headers = {"Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        request = urllib.request.Request(  # noqa: S310 - the configuration lets http and https in
+            url, json.dumps(vars(message)).encode(), headers, method="POST"
+        )
+        with urllib.request.urlopen(  # noqa: S310
+            request, timeout=_TIMEOUT_S, context=context if url.startswith("https:") else None
+        ):
+            pass
+
+    return post

@@ -1,0 +1,94 @@
+"""What of a node needs a person: for the console's first page, and for notifications."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sqlalchemy import Connection
+
+from daemon import status
+from daemon.lifecycle import StudyState
+
+PARKED = "parked"  # key of the trouble that studies are parked
+_LOADING_S = 600.0  # a model that takes longer to load does not come
+_UNANSWERED_S = 300.0  # a PACS is restarted in less
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that a person has to know of."""
+
+    key: str  # the same as long as it is the same trouble
+    words: str
+    remedy: str  # what to do
+    serious: bool  # the node does not do its work because of it
+    lasting_s: float = 0.0  # how long before anybody is told
+
+
+class Ailing(Protocol):
+    """What the service says of itself."""
+
+    def ailments(self) -> list[str]:
+        """Return what keeps the node from working."""
+
+    def unready(self) -> list[str]:
+        """Return what keeps the node from taking studies."""
+
+    def certificates(self) -> list[tuple[str, bool]]:
+        """Return each certificate in words, and whether it ends soon."""
+
+
+def troubles(
+    connection: Connection, service: Ailing, destinations: Sequence[str]
+) -> tuple[Trouble, ...]:
+    """Return what is wrong now, what is most serious first.
+
+    Parameters
+    ----------
+    destinations
+        Names of those that are configured.
+    """
+    found = [*_of_service(service), *_of_rows(connection, destinations)]
+    return tuple(sorted(found, key=lambda each: not each.serious))
+
+
+def _of_service(service: Ailing) -> Iterator[Trouble]:
+    for words in service.ailments():
+        yield Trouble(f"ailment {words}", words, "see the log, and restart the service", True)
+    for words in service.unready():
+        loads = words.startswith("model: ") and "loading" in words
+        yield Trouble(
+            f"unready {words.partition(':')[0]}",
+            words,
+            "wait a little" if loads else "axnode check says more",
+            not loads,
+            _LOADING_S if loads else 0.0,
+        )
+    for words, soon in service.certificates():
+        if soon:
+            yield Trouble(
+                f"certificate {words.partition(' expire')[0]}",
+                words,
+                "renew it, and have the service read its configuration again",
+                "expired" in words,
+            )
+
+
+def _of_rows(connection: Connection, destinations: Sequence[str]) -> Iterator[Trouble]:
+    for item in status.destinations(connection, destinations):
+        if item["last_failure"] and item["pending"]:
+            yield Trouble(
+                f"destination {item['name']}",
+                f"deliveries to {item['name']} fail: {item['last_failure']}",
+                "try C-ECHO; they are sent again by themselves once it answers",
+                True,
+                _UNANSWERED_S,
+            )
+    parked = status.counts(connection)[StudyState.PARKED]
+    if parked:
+        yield Trouble(
+            PARKED,
+            f"{parked} studies are parked" if parked > 1 else "a study is parked",
+            "open it, put right what it says, and retry",
+            False,
+        )

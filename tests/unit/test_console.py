@@ -1,0 +1,378 @@
+"""The console over real HTTP: who gets in, what is shown, what buttons do."""
+
+import contextlib
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from daemon import schema
+from daemon.audit_messages import Access, Administered, SignIn
+from daemon.console.accounts import hash_token
+from tests.builders import STUDY
+from tests.console import PACS, PASSWORD, Console, FakeRunning, form_token, press, served
+
+PAGES = ("/", "/studies", "/studies/1", "/peers", "/model", "/settings", "/log")
+
+
+@pytest.fixture
+def console(tmp_path: Path) -> Iterator[Console]:
+    with served(tmp_path) as console:
+        yield console
+
+
+@pytest.fixture
+def anna(console: Console) -> Iterator[httpx.Client]:
+    with console.browser("anna") as client:
+        yield client
+
+
+@pytest.fixture
+def vera(console: Console) -> Iterator[httpx.Client]:
+    with console.browser("vera") as client:
+        yield client
+
+
+def test_a_stranger_is_shown_where_to_sign_in(console: Console) -> None:
+    with console.browser() as client:
+        for page in (*PAGES, "/diagnostics.zip", "/changes", "/studies/1/images/1/1.png"):
+            answer = client.get(page)
+            assert (answer.status_code, answer.headers["location"]) == (
+                303,
+                f"/login?next={page}",
+            )
+        assert client.get("/api/v1/studies").status_code == 401
+        assert client.get("/api/v1/openapi.json").status_code == 401
+        assert client.get("/docs").status_code == 404
+
+
+def test_probes_and_assets_need_nobody(console: Console) -> None:
+    with console.browser() as client:
+        for page in ("/livez", "/readyz", "/metrics", "/static/console.css", "/login"):
+            assert client.get(page).status_code == 200
+
+
+def test_signing_in_leads_where_one_wanted_to_go(console: Console) -> None:
+    with console.browser() as client:
+        fields = {"name": "anna", "password": PASSWORD, "next": "/studies"}
+        answer = client.post("/login", data=fields)
+        assert (answer.status_code, answer.headers["location"]) == (303, "/studies")
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert client.get("/studies").status_code == 200
+    assert console.audit == [SignIn("anna", "127.0.0.1")]
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example"])
+def test_signing_in_leads_nowhere_else(console: Console, target: str) -> None:
+    with console.browser() as client:
+        fields = {"name": "anna", "password": PASSWORD, "next": target}
+        assert client.post("/login", data=fields).headers["location"] == "/"
+
+
+def test_a_wrong_password_is_said_and_noted(console: Console) -> None:
+    with console.browser() as client:
+        answer = client.post("/login", data={"name": "anna", "password": "wrong"})
+        assert answer.status_code == 403
+        assert "wrong name or password" in answer.text
+        assert client.get("/").status_code == 303
+    assert console.audit == [
+        SignIn("anna", "127.0.0.1", outcome="4", words="wrong name or password")
+    ]
+
+
+def test_after_five_the_wait_is_said(console: Console) -> None:
+    with console.browser() as client:
+        for _ in range(5):
+            client.post("/login", data={"name": "anna", "password": "wrong"})
+        answer = client.post("/login", data={"name": "anna", "password": PASSWORD})
+        assert answer.status_code == 403
+        assert "too many wrong passwords" in answer.text
+
+
+def test_signing_out_ends_the_session(anna: httpx.Client) -> None:
+    secret = anna.cookies["axnode_session"]
+    assert press(anna, "/", "/logout").headers["location"] == "/login"
+    anna.cookies.set("axnode_session", secret)
+    assert anna.get("/").status_code == 303
+
+
+def test_without_users_the_page_says_what_to_do(tmp_path: Path) -> None:
+    with served(tmp_path, users=[]) as console, console.browser() as client:
+        assert "axnode user NAME --role admin" in client.get("/login").text
+        answer = client.post("/login", data={"name": "anna", "password": PASSWORD})
+        assert answer.status_code == 403
+
+
+def test_passwords_do_not_go_unencrypted_over_the_network(tmp_path: Path) -> None:
+    with served(tmp_path, http={"host": "0.0.0.0"}) as console:  # noqa: S104 - what is tested
+        with console.browser() as client:
+            assert "http.certificate" in client.get("/login").text
+        with console.program("admin") as program:
+            assert program.get("/overview").status_code == 401
+
+
+def test_every_page_is_guarded_by_headers(console: Console, anna: httpx.Client) -> None:
+    console.rows.queued()
+    for page in PAGES:
+        headers = anna.get(page).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "server" not in headers
+
+
+def test_a_form_of_another_site_does_nothing(console: Console, anna: httpx.Client) -> None:
+    console.rows.queued()
+    action = "/studies/1/park"
+    token = form_token(anna.get("/studies/1").text)
+    own = {"form_token": token}
+    assert anna.post(action).status_code == 403
+    assert anna.post(action, data={"form_token": token[:-1]}).status_code == 403
+    foreign = {"Origin": "https://evil.example"}
+    assert anna.post(action, data=own, headers=foreign).status_code == 403
+    assert anna.post(action, data=own, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert console.rows.study().state == "queued"
+    assert anna.post(action, data=own, headers={"Origin": console.root}).status_code == 303
+    assert console.rows.study().state == "parked"
+
+
+def test_a_viewer_looks_and_changes_nothing(console: Console, vera: httpx.Client) -> None:
+    console.rows.queued()
+    page = vera.get("/studies/1").text
+    assert "/studies/1/park" not in page
+    for action in ("/studies/1/park", "/peers/pacs/echo", "/settings/reload", "/log/level"):
+        answer = vera.post(action, data={"form_token": form_token(page)})
+        assert answer.status_code == 403
+        assert "may look" in answer.text
+    assert console.rows.study().state == "queued"
+    assert console.running.reloads == 0
+
+
+def test_the_overview_says_what_needs_a_person(console: Console, anna: httpx.Client) -> None:
+    assert "Nothing. The node takes studies" in anna.get("/").text
+    console.running.sick = ["the database's writer has ended"]
+    console.running.expiring = [("tls.certificate: ends in 3 days", True), ("tls.ca: fine", False)]
+    console.rows.queued()
+    press(anna, "/studies/1", "/studies/1/park")
+    text = anna.get("/").text
+    assert text.index("writer has ended") < text.index("Study 1 is parked")
+    assert "ends in 3 days" in text
+    assert "tls.ca: fine" not in text
+
+
+def test_studies_are_listed_by_fifty_and_filtered(console: Console, anna: httpx.Client) -> None:
+    for number in range(60):
+        console.rows.clock.advance(1)
+        source = "US2" if number % 2 else "US1"
+        console.rows.receive(f"1.9.{number}.1", study=f"1.9.{number}", source=source)
+    first = anna.get("/studies").text
+    assert first.count("/studies/") - first.count("/studies/find") == 50
+    older = first.split('rel="next" href="')[1].split('"')[0].replace("&amp;", "&")
+    assert anna.get(older).text.count('<th scope="row">') == 10
+    assert anna.get("/studies?source=US2").text.count('<th scope="row">') == 30
+    assert "No study matches" in anna.get("/studies?state=parked").text
+    assert anna.get("/studies?after=nonsense").status_code == 400
+    assert anna.get("/studies?state=nonsense&since=x&until=99999-1-1").status_code == 200
+
+
+def test_a_study_is_found_by_uid_and_by_patient(console: Console, anna: httpx.Client) -> None:
+    from daemon import identity
+
+    key = identity.patient_key(console.rows.database.node_id, "MÜLLER-7".encode("latin-1"))
+    console.rows.receive("1.9.1.1", study="1.9.1", patient=key)
+    console.rows.receive("1.9.22.1", study="1.9.22")
+    console.rows.receive("1.9.23.1", study="1.9.23")
+    assert press(anna, "/studies", "/studies/find", words="1.9.1").headers["location"] == (
+        "/studies/1"
+    )
+    assert press(anna, "/studies", "/studies/find", words="1.9.2").text.count("<th scope") > 2
+    found = press(anna, "/studies", "/studies/find", words=" MÜLLER-7 ")
+    assert found.headers["location"] == "/studies/1"
+    nobody = press(anna, "/studies", "/studies/find", words="nobody")
+    assert "No study matches" in nobody.text
+    assert nobody.url.query == b""  # a patient stands in no address
+
+
+def test_buttons_work_a_study_and_are_noted(console: Console, anna: httpx.Client) -> None:
+    console.rows.delivering(console.objects)
+    answer = press(anna, "/studies/1", "/studies/1/send", destination="pacs")
+    assert answer.status_code == 400
+    assert "on its way to pacs already" in answer.text
+    for action, state in (("park", "parked"), ("retry", "delivering")):
+        answer = press(anna, "/studies/1", f"/studies/1/{action}")
+        assert answer.status_code == 303
+        assert console.rows.study().state == state
+        assert 'class="done"' in anna.get(answer.headers["location"]).text
+    assert console.running.woken == 2
+    done = [event.words for event in console.audit if isinstance(event, Access)]
+    assert [words for words in done if words != "study"] == ["parked", "retried"]
+    assert (
+        anna.post(
+            "/studies/1/explode", data={"form_token": form_token(anna.get("/").text)}
+        ).status_code
+        == 404
+    )
+
+
+def test_a_destination_is_called(console: Console, anna: httpx.Client) -> None:
+    answer = press(anna, "/peers", "/peers/pacs/echo")
+    assert "pacs answered C-ECHO" in anna.get(answer.headers["location"]).text
+    console.running.silent = True
+    answer = press(anna, "/peers", "/peers/pacs/echo")
+    assert (answer.status_code, "connection refused" in answer.text) == (502, True)
+    assert Administered("anna", "127.0.0.1", "C-ECHO to pacs") in console.audit
+
+
+def test_results_are_downloaded_from_their_own_study_only(
+    console: Console, anna: httpx.Client
+) -> None:
+    console.rows.delivering(console.objects)
+    console.rows.receive("1.9.1.1", study="1.9.1")
+    answer = anna.get("/studies/1/objects/1.dcm")
+    assert answer.content == f"object 0 of {STUDY}".encode()
+    assert answer.headers["content-disposition"] == 'attachment; filename="study-1-sr-1.dcm"'
+    assert anna.get("/studies/2/objects/1.dcm").status_code == 404
+    assert anna.get("/studies/1/objects/99.dcm").status_code == 404
+    console.objects.remove(console.rows.all(schema.objects)[0].file_hash)
+    gone = anna.get("/studies/1/objects/1.dcm")
+    assert (gone.status_code, "no longer here" in gone.text) == (400, True)
+
+
+@pytest.mark.parametrize("path", ["/studies/99", "/studies/99/images/1/1.png", "/nowhere"])
+def test_what_is_not_there_is_said_to_be_so(anna: httpx.Client, path: str) -> None:
+    answer = anna.get(path)
+    assert answer.status_code == 404
+    assert "That is not possible" in answer.text
+
+
+def test_a_name_with_markup_is_text(console: Console, anna: httpx.Client) -> None:
+    evil = '"><script>x</script>'
+    console.rows.receive(source=evil[:16])
+    console.rows.queued("1.2.3.2")
+    console.rows.fail(console.rows.claimed(), evil)
+    for page in (
+        "/",
+        "/studies",
+        "/studies/1",
+        f"/studies?source={evil}",
+        f"/studies/1?done={evil}",
+    ):
+        text = anna.get(page).text
+        assert "<script>x" not in text
+    assert "&lt;script&gt;x" in anna.get("/studies/1").text
+
+
+def test_settings_show_no_secret(console: Console, anna: httpx.Client) -> None:
+    text = anna.get("/settings").text
+    assert "[[users]]" in text
+    assert "scrypt" not in text
+    assert "sha256" not in text
+    with console.program("viewer") as program:
+        assert "scrypt" not in program.get("/settings").text
+
+
+def test_the_password_of_a_database_is_hidden(tmp_path: Path) -> None:
+    from daemon.console.diagnostics import settings
+    from tests import builders
+
+    url = "postgresql+psycopg://axnode:hush@db.example:5432/axnode?sslpassword=hush"
+    shown = json.dumps(settings(builders.config(tmp_path, database={"url": url})))
+    assert "hush" not in shown
+    assert "axnode:hidden@db.example:5432" in shown
+
+
+def test_reloading_says_what_is_wrong(console: Console, anna: httpx.Client) -> None:
+    console.running.wrong = "configuration: node.port: too large"
+    answer = press(anna, "/settings", "/settings/reload")
+    assert (answer.status_code, "node.port: too large" in answer.text) == (400, True)
+    console.running.wrong = ""
+    assert press(anna, "/settings", "/settings/reload").status_code == 303
+    assert console.running.reloads == 1
+
+
+def test_diagnostics_hold_what_a_maintainer_asks_for(console: Console, anna: httpx.Client) -> None:
+    console.rows.receive("1.9.77.1", study="1.9.77")
+    with zipfile.ZipFile(io.BytesIO(anna.get("/diagnostics.zip").content)) as zipped:
+        assert sorted(zipped.namelist()) == [
+            "log.jsonl",
+            "machine.txt",
+            "settings.json",
+            "state.json",
+            "versions.txt",
+        ]
+        whole = "".join(zipped.read(name).decode() for name in zipped.namelist())
+    assert json.loads(json.dumps(whole))
+    assert "1.9.77" not in whole
+    assert "pydicom==" in whole
+    assert "scrypt" not in whole
+
+
+def test_pages_hear_of_changes_as_they_happen(console: Console, anna: httpx.Client) -> None:
+    with anna.stream("GET", "/changes") as stream:
+        lines = stream.iter_lines()
+        assert "event: at" in [next(lines) for _ in range(4)]
+        console.rows.receive()
+        console.rows.assemble()
+        assert "event: changed" in [next(lines) for _ in range(3)]
+
+
+def test_a_program_does_what_pages_do(console: Console) -> None:
+    console.rows.queued()
+    with console.program("admin") as program:
+        study = program.get(f"/studies/{STUDY}").json()
+        assert (study["state"], study["study_uid"]) == ("queued", STUDY)
+        assert program.get("/studies").json()["studies"][0]["study_uid"] == STUDY
+        assert program.post(f"/studies/{STUDY}/park").json() == {"done": "the study is parked"}
+        assert program.post(f"/studies/{STUDY}/park").status_code == 400
+        assert program.post("/studies/1.9/park").status_code == 404
+        assert program.post("/destinations/pacs/echo").json() == {"done": "pacs answered C-ECHO"}
+        assert program.post("/destinations/none/echo").status_code == 404
+        for path in ("/overview", "/peers", "/model", "/model/drift", "/settings"):
+            assert program.get(path).status_code == 200, path
+        paths = program.get("/openapi.json").json()["paths"]
+        assert "/api/v1/studies/{study_uid}/park" in paths
+        assert not any(path.startswith(("/studies", "/login")) for path in paths)
+
+
+def test_a_viewers_token_changes_nothing(console: Console) -> None:
+    console.rows.queued()
+    with console.program("viewer") as program:
+        assert program.get("/studies").status_code == 200
+        assert program.post(f"/studies/{STUDY}/park").status_code == 403
+    assert console.rows.study().state == "queued"
+
+
+def test_a_token_is_nobodys_unless_it_is_whole(console: Console) -> None:
+    for token in ("x", "nonsense", hash_token("token-of-an-admin")):
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=console.root, headers=headers, trust_env=False) as client:
+            assert client.get("/api/v1/studies").status_code == 401
+
+
+def test_a_browser_reads_the_interface_and_acts_through_forms_only(
+    console: Console, anna: httpx.Client
+) -> None:
+    console.rows.queued()
+    assert anna.get("/api/v1/studies").status_code == 200
+    assert anna.post(f"/api/v1/studies/{STUDY}/park").status_code == 401
+
+
+def test_a_large_form_is_not_read(console: Console, anna: httpx.Client) -> None:
+    answer = anna.post("/login", data={"name": "a" * 20_000, "password": ""})
+    assert answer.status_code == 413
+
+
+def test_a_destination_may_have_any_name(tmp_path: Path) -> None:
+    odd = {**PACS, "name": "pacs.no-1"}
+    with contextlib.ExitStack() as stack:
+        console = stack.enter_context(served(tmp_path, FakeRunning(), destinations=[odd]))
+        client = stack.enter_context(console.browser("anna"))
+        assert press(client, "/peers", "/peers/pacs.no-1/echo").status_code == 303
