@@ -56,8 +56,8 @@ def _contours(segs: Sequence[Path], sop_instance_uid: str, number: int) -> dict[
             rows, columns = found.mask.shape
             if found.mask.any():
                 points = simplify(outline_of(found.mask)).round(2).tolist()
-                number = _number(found.label) or found.segment_number
-                nodes.append({"number": number, "label": found.label, "points": points})
+                own = _number(found.label) or found.segment_number
+                nodes.append({"number": own, "label": found.label, "points": points})
     return {"rows": rows, "columns": columns, "nodes": nodes}
 
 

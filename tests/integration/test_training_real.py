@@ -34,6 +34,8 @@ FILES = {
 class Recorder:
     """Stands where the model stands, and keeps what it is given."""
 
+    together = 4
+
     def __init__(self) -> None:
         self.seen: list[Prepared] = []
 

@@ -201,7 +201,7 @@ def test_the_services_deliveries_are_secured_where_they_should(service: Service)
 
 
 def test_metrics_tell_how_long_they_are_good(service: Service) -> None:
-    values = service.metrics()
+    values = service.health.metrics()
     left = values['axnode_certificate_expiry_seconds{setting="certificate"}']
     assert left == pytest.approx(10 * DAY_S, abs=600)
     assert values['axnode_certificate_expiry_seconds{setting="ca"}'] > 900 * DAY_S

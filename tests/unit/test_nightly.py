@@ -44,7 +44,7 @@ def test_a_service_deletes_at_night_what_its_configuration_says(
 
 def test_a_service_notes_its_end_in_the_audit_trail(tmp_path: Path) -> None:
     with made(tmp_path, FakeClock()) as service:
-        assert service.metrics()["axnode_audit_lost_total"] == 0
+        assert service.health.metrics()["axnode_audit_lost_total"] == 0
     (path,) = (tmp_path / "audit").iterdir()
     assert "Application Stop" in path.read_text()
 

@@ -217,6 +217,8 @@ def test_a_mask_that_is_no_seg_is_refused(case: Case, tmp_path) -> None:
 class Recorder:
     """Stands where the model stands, and keeps what it is given."""
 
+    together = 4
+
     def __init__(self) -> None:
         self.seen: list[Prepared] = []
 
