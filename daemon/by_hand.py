@@ -7,11 +7,12 @@ cannot be done is an `InputError` that says why, and changes nothing.
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from daemon import schema
 from daemon.errors import InputError, UnknownError
 from daemon.events import move_analysis, move_delivery, move_study, record
+from daemon.fallback import queue
 from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
 
 _RESTING = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE, StudyState.PARKED)
@@ -74,7 +75,7 @@ def send(
     for item in objects:
         delivery = _delivery(connection, item.id, destination)
         if delivery is None:
-            _queue(connection, item.id, destination, now_us)
+            queue(connection, item.id, destination, now_us)
         elif delivery.state in _UNDER_WAY:
             continue
         else:
@@ -191,17 +192,6 @@ def _delivery(connection: Connection, object_id: int, destination: str) -> Any:
             table.c.object_id == object_id, table.c.destination == destination
         )
     ).one_or_none()
-
-
-def _queue(connection: Connection, object_id: int, destination: str, now_us: int) -> None:
-    connection.execute(
-        insert(schema.deliveries).values(
-            object_id=object_id,
-            destination=destination,
-            state=DeliveryState.PENDING,
-            due_us=now_us,
-        )
-    )
 
 
 def _rows(

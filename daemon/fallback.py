@@ -57,7 +57,7 @@ def stands_in(connection: Connection, delivery_id: int, now_us: int) -> bool:
     if refused.role == "seg":
         for picture in pictures:
             if picture.state is None:
-                _queue(connection, picture.id, refused.destination, now_us)
+                queue(connection, picture.id, refused.destination, now_us)
         return any(picture.state in (None, *_ON_ITS_WAY) for picture in pictures)
     captures = [picture for picture in pictures if picture.role == "sc"]
     return refused.role == "pr" and any(p.state in _ON_ITS_WAY for p in captures)
@@ -91,7 +91,8 @@ def _pictures(connection: Connection, analysis_id: int, destination: str) -> Seq
     ).all()
 
 
-def _queue(connection: Connection, object_id: int, destination: str, now_us: int) -> None:
+def queue(connection: Connection, object_id: int, destination: str, now_us: int) -> None:
+    """Have an object sent to a destination."""
     connection.execute(
         insert(schema.deliveries).values(
             object_id=object_id,

@@ -122,7 +122,7 @@ def test_results_are_read_and_downloaded(browser: Browser, node: Node) -> None:
     assert Path(download.value.path()).read_bytes()[128:132] == b"DICM"
     page.get_by_role("link", name="Report").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Axillary lymph nodes")
-    assert page.evaluate("getComputedStyle(document.querySelector('h1')).fontSize") == "24px"  # not a browser's own 32px
+    assert page.evaluate("getComputedStyle(document.querySelector('h1')).fontSize") == "24px"
     page.context.close()
 
 
