@@ -56,8 +56,12 @@ make_release() {
         || die "$python is not Python 3.11 or newer: install it, or name one with --python"
     "$python" -c 'import ensurepip' 2>/dev/null \
         || die "$python cannot make environments: apt-get install python3-venv"
+    runuser -u nobody -- "$(command -v "$python")" -c '' 2>/dev/null \
+        || die "only root can run $python, and the service is another user: name one with --python, such as /usr/bin/python3"
     say "Making $folder (a few minutes)"
     rm -rf "$folder"
+    export TMPDIR="$base/tmp" # gigabytes, for which /tmp may be too small
+    install -d -m 700 "$TMPDIR"
     "$python" -m venv "$folder"
     pip="$folder/bin/python -m pip --disable-pip-version-check --quiet install"
     local locked="$pip --require-hashes --no-deps --only-binary :all:"
@@ -72,7 +76,7 @@ make_release() {
     sources="$(mktemp -d)"
     cp -r "$source_dir"/{pyproject.toml,README.md,LICENSE,daemon,dicom_io,model,sample_dicoms} "$sources"
     PYTHONWARNINGS=ignore $pip --no-deps --no-build-isolation "$sources"
-    rm -rf "$sources"
+    rm -rf "$TMPDIR"
     "$folder/bin/python" -m pip --disable-pip-version-check check >/dev/null
     version="$("$folder/bin/axnode" --version)"
     touch "$folder/.complete"
@@ -200,6 +204,10 @@ do_install() {
     [ -e "$new/.complete" ] || make_release "$new"
     install_system_files
     write_config "$new"
+    if [ "$new" = "$old" ] && running; then
+        say "Installed already, and running: $("$command" --version)"
+        return 0
+    fi
     say "Checking the new release"
     if ! as_axnode "$new/bin/axnode" check --local --config "$config"; then
         [ -z "$old" ] || die "the new release does not pass; the one in use goes on unchanged"
@@ -208,7 +216,7 @@ do_install() {
     stop_service
     switch_to "$new"
     if ! start_service; then
-        [ -n "$old" ] && [ "$old" != "$new" ] || die "see axnode check and the log"
+        if [ -z "$old" ] || [ "$old" = "$new" ]; then die "see axnode check and the log"; fi
         say "Going back to the release before"
         systemctl stop "$unit" || true
         switch_to "$old"
@@ -223,7 +231,7 @@ do_install() {
 do_rollback() {
     local old
     old="$(cat "$base/previous" 2>/dev/null || true)"
-    [ -n "$old" ] && [ -e "$old/.complete" ] || die "there is no release before this one"
+    if [ -z "$old" ] || [ ! -e "$old/.complete" ]; then die "there is no release before this one"; fi
     local now
     now="$(in_use)"
     stop_service

@@ -25,9 +25,11 @@ from daemon.commitment import Reports
 from daemon.config import Config
 from daemon.database import Database
 from daemon.deliver import Deliverer, remote
+from daemon.eligibility import Known
 from daemon.reading import reader
 from daemon.receive import Reception
 from daemon.retry import RetryPolicy
+from daemon.rules import Verdict
 from daemon.spool import Folders, Incoming, Spool
 from daemon.worker import Worker
 from dicom_io import part10
@@ -286,7 +288,7 @@ class Node:
         self.reception = Reception(self.config, self.database, self.spool, clock, reports)
         self.meanwhile: Callable[[], object] = lambda: None  # while headers are read
         self.assembler = Assembler(
-            self.config, self.database, clock, self._eligible, "bundle", "recipe"
+            self.config, self.database, clock, self._judge, "bundle", "recipe"
         )
         self.child = ScriptedChild(fate)
         self.deliverers = {
@@ -296,9 +298,9 @@ class Node:
             for item in self.config.destinations
         }
 
-    def _eligible(self, hashes: Sequence[str]) -> str:
+    def _judge(self, members: Sequence[Known]) -> Verdict:
         self.meanwhile()
-        return "it is"
+        return Verdict(True, "it is")
 
     def worker(self, child: ScriptedChild) -> Worker:
         """Return a worker with this child."""
