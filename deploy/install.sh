@@ -21,6 +21,7 @@ set -euo pipefail
 umask 022
 
 source_dir="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd / # python would take the packages of the folder that it is started in for the installed ones
 base=/opt/axnode
 releases=$base/releases
 current=$base/venv
@@ -272,7 +273,7 @@ main() {
     local what=${1:-}
     [ $# -eq 0 ] || shift
     case "$what" in install | rollback | uninstall | purge | status) ;; *)
-        sed -n '2,/^set /p' "${BASH_SOURCE[0]}" | sed -n 's/^# \{0,1\}//p'
+        sed -n '2,/^set /p' "$source_dir/deploy/install.sh" | sed -n 's/^# \{0,1\}//p'
         exit 2
         ;;
     esac

@@ -89,7 +89,7 @@ def _contour(node: Mapping[str, Any], columns: int) -> str:
         + "".join(
             f'<text x="{min(x, columns - 4 * size):.1f}" y="{max(y, size):.1f}" {look} '
             f'font-size="{size:.1f}" font-family="sans-serif">{escape(node["label"])}</text>'
-            for look in ('fill="none" stroke="#000" stroke-width="3"', f'fill="{colour}"')
+            for look in ('fill="none" stroke="#000" stroke-width="2"', f'fill="{colour}"')
         )
     )
 
