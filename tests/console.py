@@ -11,6 +11,7 @@ import httpx
 
 from daemon.audit_messages import Event
 from daemon.audit_notes import Notes
+from daemon.clock import Clock
 from daemon.config import Http
 from daemon.console.accounts import hash_password, hash_token
 from daemon.console.app import install
@@ -131,8 +132,10 @@ def press(client: httpx.Client, page: str, action: str, **fields: str) -> httpx.
 
 
 @contextlib.contextmanager
-def served(folder: Path, running: FakeRunning | None = None, **tables: Any) -> Iterator[Console]:
-    """Serve a console on fresh rows; `tables` are of its configuration."""
+def served(
+    folder: Path, running: FakeRunning | None = None, clock: Clock | None = None, **tables: Any
+) -> Iterator[Console]:
+    """Serve a console on the rows of a folder; `tables` are of its configuration."""
     running = running or FakeRunning()
     settings = {"users": USERS, "destinations": [PACS], **tables}
     config = builders.config(folder / "state", **settings)
