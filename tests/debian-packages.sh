@@ -32,6 +32,7 @@ if [ "$scope" != venv ]; then
     command_from npm npm
     command_from systemd-analyze systemd
     command_from strace strace
+    command_from shellcheck shellcheck
 fi
 if [ "$scope" = bench ]; then
     compgen -G '/usr/share/orthanc/plugins/libOrthancPython.so*' >/dev/null ||
