@@ -13,11 +13,12 @@ from daemon import schema
 from daemon.errors import InputError, UnknownError
 from daemon.events import move_analysis, move_delivery, move_study, record
 from daemon.fallback import queue
+from daemon.identity import input_hash
 from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
+from daemon.unpark import PARKED_BY_HAND
 
 _RESTING = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE, StudyState.PARKED)
 _UNDER_WAY = (DeliveryState.PENDING, DeliveryState.STORED)
-_PICTURES = ("sc", "pr")
 
 
 def study_id_of(connection: Connection, study_uid: str) -> int:
@@ -43,7 +44,7 @@ def send(
     now_us: int,
     *,
     by: str,
-    pictures: bool = False,
+    roles: Collection[str] = ("seg", "sr"),
 ) -> str:
     """Send the results of the latest version to a destination, again or for the first time.
 
@@ -53,8 +54,8 @@ def send(
         Name of a configured one.
     by
         Who asked for it.
-    pictures
-        Secondary Captures and presentation states go too, where they have been built.
+    roles
+        Of the objects that go; what was sent there before goes again in any case.
 
     Returns
     -------
@@ -69,7 +70,7 @@ def send(
     study = _study(connection, study_id)
     if study.state not in (*_RESTING, StudyState.DELIVERING):
         raise InputError(f"nothing to send yet: the study is {study.state}")
-    objects = _objects(connection, study_id, study.version, pictures=pictures)
+    objects = _objects(connection, study_id, study.version, destination, roles)
     words = f"sent by hand ({by})"
     queued = 0
     for item in objects:
@@ -86,6 +87,8 @@ def send(
         raise InputError(f"everything is on its way to {destination} already")
     detail = f"{queued} objects to {destination}, by {by}"
     record(connection, now_us, "study", study_id, "sent_by_hand", study_id=study_id, detail=detail)
+    if study.state == StudyState.PARKED:
+        _look_again(connection, study_id)  # what it was parked for may still be so
     if study.state != StudyState.DELIVERING:
         move_study(connection, study_id, StudyState.DELIVERING, words, now_us)
     return f"{queued} objects are queued for {destination}"
@@ -114,7 +117,18 @@ def analyse(
             schema.analyses.c.study_id == study_id, schema.analyses.c.version == study.version
         )
     ).one_or_none()
-    same = latest is not None and (latest.bundle_digest, latest.recipe_digest) == identity
+    members = _members(connection, study_id)
+    if any(member.file != FileState.KEPT for member in members):
+        raise InputError(
+            "some of its images were deleted (retention.instances_days): send the study to this "
+            "node again"
+        )
+    wanted = (input_hash((m.sop_instance_uid, m.instance_hash) for m in members), *identity)
+    same = latest is not None and wanted == (
+        latest.input_hash,
+        latest.bundle_digest,
+        latest.recipe_digest,
+    )
     if latest is not None and same and latest.state == AnalysisState.PARKED:
         raise InputError("its analysis is parked: retry it")
     if same and study.state != StudyState.IGNORED:
@@ -127,9 +141,7 @@ def analyse(
         # a person has looked and says that it is one for this node
         update(instances).where(instances.c.study_id == study_id).values(assumed=True)
     )
-    connection.execute(
-        update(schema.studies).where(schema.studies.c.id == study_id).values(unassembled=True)
-    )
+    _look_again(connection, study_id)
     record(connection, now_us, "study", study_id, "analyse_by_hand", study_id=study_id, detail=by)
     return "the study will be analysed"
 
@@ -145,13 +157,29 @@ def park(connection: Connection, study_id: int, now_us: int, *, by: str) -> str:
     study = _study(connection, study_id)
     if study.state in (*_RESTING, StudyState.IGNORED):
         raise InputError(f"nothing to park: the study is {study.state}")
-    words = f"parked by hand ({by})"
+    words = f"{PARKED_BY_HAND} ({by})"
     for row_id in _rows(connection, study_id, (AnalysisState.QUEUED, AnalysisState.RUNNING)):
         move_analysis(connection, row_id, AnalysisState.PARKED, words, now_us)
     for row_id in _under_way(connection, study_id):
         move_delivery(connection, row_id, DeliveryState.PARKED, words, now_us)
     move_study(connection, study_id, StudyState.PARKED, words, now_us, unassembled=False)
     return "the study is parked"
+
+
+def _look_again(connection: Connection, study_id: int) -> None:
+    """Have the assembler look at the study."""
+    connection.execute(
+        update(schema.studies).where(schema.studies.c.id == study_id).values(unassembled=True)
+    )
+
+
+def _members(connection: Connection, study_id: int) -> Sequence[Any]:
+    table = schema.instances
+    return connection.execute(
+        select(table.c.sop_instance_uid, table.c.instance_hash, table.c.file).where(
+            table.c.study_id == study_id
+        )
+    ).all()
 
 
 def _study(connection: Connection, study_id: int) -> Any:
@@ -164,16 +192,17 @@ def _study(connection: Connection, study_id: int) -> Any:
 
 
 def _objects(
-    connection: Connection, study_id: int, version: int, *, pictures: bool
+    connection: Connection, study_id: int, version: int, destination: str, roles: Collection[str]
 ) -> Sequence[Any]:
-    table, analyses = schema.objects, schema.analyses
-    found = connection.execute(
+    table, analyses, deliveries = schema.objects, schema.analyses, schema.deliveries
+    there = select(deliveries.c.object_id).where(deliveries.c.destination == destination)
+    wanted = connection.execute(
         select(table.c.id, table.c.role, table.c.file)
         .join(analyses, analyses.c.id == table.c.analysis_id)
         .where(analyses.c.study_id == study_id, analyses.c.version == version)
+        .where(table.c.role.in_(roles) | table.c.id.in_(there))
         .order_by(table.c.id)
     ).all()
-    wanted = [row for row in found if pictures or row.role not in _PICTURES]
     if not wanted:
         raise InputError("the study has no results that could be sent")
     kept = [row for row in wanted if row.file == FileState.KEPT]

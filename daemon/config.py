@@ -156,6 +156,11 @@ class Http(Table):
     key: FilePath | None = None  # PEM, not encrypted
     proxy: str | None = None  # address of one that does TLS; its word on the caller is believed
 
+    @field_validator("proxy")
+    @classmethod
+    def _address(cls, proxy: str | None) -> str | None:
+        return None if proxy is None else str(ip_address(proxy))
+
 
 class Notify(Table):
     """Who is told of trouble."""

@@ -58,6 +58,11 @@ def _engine(url: str) -> Engine:
     return engine
 
 
+def check_url(url: str) -> None:
+    """Raise `ConfigError` where it names no database that could be opened."""
+    _engine(url).dispose()
+
+
 def _sqlite_connect(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves
     for pragma in (

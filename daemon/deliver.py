@@ -217,6 +217,13 @@ class Deliverer:
         """Record an answer; return the names of files that nobody needs any more."""
         now = self._clock()
         attempts = item.attempts + 1
+        table = schema.deliveries
+        mine = table.c.id == item.delivery_id
+        state = connection.execute(select(table.c.state).where(mine)).scalar_one()
+        if state != DeliveryState.PENDING:  # a person set it aside while it was on its way
+            words = f"{detail}; it was set aside meanwhile"
+            connection.execute(update(table).where(mine).values(detail=words, status=status))
+            return []
         verdict = self._policy.judge(outcome, attempts)
         values = {"attempts": attempts, "status": status}
         if verdict is Verdict.AGAIN:

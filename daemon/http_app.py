@@ -51,6 +51,7 @@ def server(app: FastAPI, settings: Http, life_s: float) -> uvicorn.Server:
             log_config=None,
             access_log=False,
             lifespan="off",
+            timeout_graceful_shutdown=1,  # pages that listen for changes would hold up a stop
             server_header=False,
             ssl_certfile=settings.certificate,
             ssl_keyfile=settings.key,

@@ -12,6 +12,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 
 from daemon.pulse import Pulse
 from daemon.troubles import Trouble
@@ -58,18 +59,23 @@ class Notifier:
         self._since: dict[str, float] = {}
         self._told: dict[str, Trouble] = {}
 
-    def turn(self) -> None:
-        """Look once, and tell what has changed."""
+    def turn(self, pulse: Callable[[], None] = lambda: None) -> None:
+        """Look once, and tell what has changed; what cannot be told ends the turn."""
         now, found = self._monotonic(), {each.key: each for each in self._look()}
         self._since = {key: self._since.get(key, now) for key in found}
         for key, trouble in found.items():
             if key not in self._told and now - self._since[key] >= trouble.lasting_s:
-                self._tell("begun", trouble)
+                pulse()
+                if not self._tell("begun", trouble):
+                    return
         for key, trouble in list(self._told.items()):
             if key not in found:
-                self._tell("over", trouble)
+                pulse()
+                if not self._tell("over", trouble):
+                    return
 
-    def _tell(self, state: str, trouble: Trouble) -> None:
+    def _tell(self, state: str, trouble: Trouble) -> bool:
+        """Tell of one; return whether it was heard."""
         words = trouble.words if state == "begun" else f"over: {trouble.words}"
         message = Message(
             self._node,
@@ -81,20 +87,21 @@ class Notifier:
         )
         try:
             self._post(message)
-        except OSError as error:
-            reason = getattr(error, "reason", None) or error.strerror or type(error).__name__
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "reason", None) or type(error).__name__
             log.warning("not notified", extra={"action": "notify", "reason": str(reason)})
-            return
+            return False
         if state == "begun":
             self._told[trouble.key] = trouble
         else:
             del self._told[trouble.key]
+        return True
 
     def run(self, stopping: threading.Event, pulse: Pulse) -> None:
         """Look once a minute until `stopping` is set."""
         while not stopping.wait(LOOK_S):
             pulse()
-            self.turn()
+            self.turn(pulse)
 
 
 def node_name(ae_title: str) -> str:

@@ -68,7 +68,11 @@ def _why_nothing_was_sent(connection: Connection, analysis_id: int) -> str:
     built = connection.execute(select(table.c.id).where(table.c.analysis_id == analysis_id)).first()
     if built is None:
         return "no object was made: no node was segmented and results.sr is off"
-    return "no destination is configured"
+    analyses = schema.analyses
+    chosen = connection.execute(
+        select(analyses.c.destinations).where(analyses.c.id == analysis_id)
+    ).scalar()
+    return "no destination is configured" if chosen is None else "a rule sends it nowhere"
 
 
 def _counts(connection: Connection, study_id: int) -> dict[str, int]:

@@ -88,8 +88,8 @@ class Service:
         self._folders = setup.make_folders(config)
         self._lock = setup.lock(config.state_dir)
         failpoints.reach("start.locked")
-        for left in self._folders.scratch.glob("*.npz"):
-            left.unlink(missing_ok=True)  # masks of a process that was killed
+        for left in self._folders.scratch.iterdir():
+            left.unlink(missing_ok=True)  # masks and pictures of a process that was killed
         self.database = Database(config.database_url)
         holder = setup.holder(config)
         self.database.write(lambda c: jobs.release(c, holder))

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TextIO
 
 from daemon import http, identity
-from daemon.config import Config, is_loopback
-from daemon.database import Database
+from daemon.config import Config, guard_open_door, is_loopback
+from daemon.database import Database, check_url
 from daemon.errors import ConfigError, UnavailableError
+from daemon.ports import listen
 from daemon.reading import Reader, reader
 from daemon.spool import Folders, Spool
 from model.bundle_file import SHIPPED, Bundle
@@ -45,13 +46,29 @@ def guard_demonstration(config: Config, bundle: Bundle) -> None:
             )
 
 
-def check_usable(config: Config) -> None:
-    """Raise `ConfigError` where the service could not start with a configuration."""
-    from daemon import certificates, clock
+def check_usable(config: Config, now: Config) -> None:
+    """Raise `DaemonError` where a service that runs with `now` could not start with `config`."""
+    from daemon import certificates, clock, systemd
 
-    guard_demonstration(config, load_bundle(config))
+    bundle = load_bundle(config)
+    guard_demonstration(config, bundle)
+    check_operating_point(config, bundle)
     certificates.load(config, clock.now_us())
     http.check_certificate(config.http)
+    check_url(config.database_url)
+    check_writable(config)
+    if systemd.has_listener():
+        guard_open_door(config, "0.0.0.0")  # noqa: S104 - the unit's port is everybody's
+    taken = {(each.host, each.port) for each in (now.node, now.http)}
+    for name, each in (("node", config.node), ("http", config.http)):
+        if (each.host, each.port) not in taken:
+            try:
+                listen(each.host, each.port).close()
+            except OSError as error:
+                raise ConfigError(
+                    f"configuration: {name}: cannot listen on {each.host}:{each.port} "
+                    f"({error.strerror})"
+                ) from error
 
 
 def recipe_digest(config: Config) -> str:
@@ -69,20 +86,23 @@ def recipe_digest(config: Config) -> str:
 
 def make_reader(config: Config, bundle: Bundle, database: Database) -> Reader:
     """Build the reader that puts analyses into words."""
-    try:
-        return reader(
-            bundle,
-            aggregation=config.model.aggregation,
-            operating_point=config.model.operating_point,
-            ae_title=config.node.ae_title,
-            node_id=database.node_id,
-        )
-    except KeyError:
-        names = ", ".join(point.name for point in bundle.operating_points)
+    check_operating_point(config, bundle)
+    return reader(
+        bundle,
+        aggregation=config.model.aggregation,
+        operating_point=config.model.operating_point,
+        ae_title=config.node.ae_title,
+        node_id=database.node_id,
+    )
+
+
+def check_operating_point(config: Config, bundle: Bundle) -> None:
+    """Raise `ConfigError` where the bundle has no operating point of the configured name."""
+    wanted, names = config.model.operating_point, [p.name for p in bundle.operating_points]
+    if wanted is not None and wanted not in names:
         raise ConfigError(
-            f"model.operating_point: the bundle has no {config.model.operating_point!r}; "
-            f"it has {names}"
-        ) from None
+            f"model.operating_point: the bundle has no {wanted!r}; it has {', '.join(names)}"
+        )
 
 
 def check_writable(config: Config) -> None:

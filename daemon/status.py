@@ -47,20 +47,20 @@ def destinations(connection: Connection, names: Sequence[str]) -> list[dict[str,
         {
             "name": name,
             **{state.value: found.get(name, {}).get(state, 0) for state in DeliveryState},
-            "last_failure": _last_failure(connection, name),
+            "last_failure": last_failure(connection, name),
         }
         for name in names
     ]
 
 
-def _last_failure(connection: Connection, destination: str) -> str:
+def last_failure(connection: Connection, destination: str, *, waiting: bool = False) -> str:
+    """Return what went wrong last and is not over; `waiting`: of what is still to be sent."""
     table = schema.deliveries
-    found = connection.execute(
-        select(table.c.detail)
-        .where(table.c.destination == destination, schema.FAILED)
-        .order_by(table.c.id.desc())
-        .limit(1)
-    ).scalar()
+    states = (DeliveryState.PENDING, DeliveryState.STORED)
+    query = select(table.c.detail).where(table.c.destination == destination, schema.FAILED)
+    if waiting:
+        query = query.where(table.c.state.in_(states))
+    found = connection.execute(query.order_by(table.c.id.desc()).limit(1)).scalar()
     return str(found or "")
 
 

@@ -31,7 +31,7 @@ def listener() -> socket.socket | None:
     ConfigError
         The unit opens more than one: reception has one port.
     """
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+    if not has_listener():
         return None  # meant for nobody, or for a parent of ours
     number = os.environ.get("LISTEN_FDS")
     if number != "1":
@@ -43,7 +43,12 @@ def listener() -> socket.socket | None:
     return socket.socket(fileno=os.dup(_FIRST))  # the unit's own outlives a stop, for `hand_over`
 
 
+def has_listener() -> bool:
+    """Tell whether a socket unit opened the port of this process."""
+    return os.environ.get("LISTEN_PID") == str(os.getpid())
+
+
 def hand_over() -> None:
     """Leave the socket unit's socket open to the program that is executed next in this process."""
-    if os.environ.get("LISTEN_PID") == str(os.getpid()):
+    if has_listener():
         os.set_inheritable(_FIRST, True)

@@ -54,7 +54,9 @@ def troubles(
 
 def _of_service(service: Ailing) -> Iterator[Trouble]:
     for words in service.ailments():
-        yield Trouble(f"ailment {words}", words, "see the log, and restart the service", True)
+        # for how long it has been stuck changes, and it is the same trouble
+        key = f"ailment {words.partition(' has not ')[0]}"
+        yield Trouble(key, words, "see the log, and restart the service", True)
     for words in service.unready():
         loads = words.startswith("model: ") and "loading" in words
         yield Trouble(
@@ -69,17 +71,18 @@ def _of_service(service: Ailing) -> Iterator[Trouble]:
             yield Trouble(
                 f"certificate {words.partition(' expire')[0]}",
                 words,
-                "renew it, and have the service read its configuration again",
+                "renew it, and restart the service",
                 "expired" in words,
             )
 
 
 def _of_rows(connection: Connection, destinations: Sequence[str]) -> Iterator[Trouble]:
     for item in status.destinations(connection, destinations):
-        if item["last_failure"] and item["pending"]:
+        words = status.last_failure(connection, item["name"], waiting=True)
+        if words:
             yield Trouble(
                 f"destination {item['name']}",
-                f"deliveries to {item['name']} fail: {item['last_failure']}",
+                f"deliveries to {item['name']} fail: {words}",
                 "try C-ECHO; they are sent again by themselves once it answers",
                 True,
                 _UNANSWERED_S,

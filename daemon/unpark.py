@@ -12,6 +12,7 @@ from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
 from daemon.rest import settle_and_release
 
 _BY_HAND = "retried by hand"
+PARKED_BY_HAND = "parked by hand"  # how the reason of a study begins that a person set aside
 _RETRIED = (StudyState.PARKED, StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
 
 
@@ -47,6 +48,8 @@ def retry(
             _assemble_again(connection, study.id)
         move_study(connection, study.id, StudyState.DELIVERING, _BY_HAND, now_us)
         settle_and_release(connection, study.id, now_us)  # the night deletes their files
+    if study.reason.startswith(PARKED_BY_HAND):
+        _assemble_again(connection, study.id)  # more may have come before it was set aside
     if not done or _patients(connection, study.id) > 1:
         # two patients park it again, whatever else of it was tried
         _assemble_again(connection, study.id)

@@ -36,7 +36,30 @@ READY_S=${AXNODE_READY_S:-180}
 say() { echo "== $*"; }
 die() { echo "install.sh: $*" >&2; exit 1; }
 has_systemd() { [ -d /run/systemd/system ]; }
-as_axnode() { runuser -u axnode -- "$@"; }
+
+# Runs a command as the service would: its user, what systemd reads from axnode.env, its credentials.
+as_axnode() {
+    (
+        set -a
+        # shellcheck disable=SC1091
+        if [ -e /etc/axnode/axnode.env ]; then . /etc/axnode/axnode.env; fi
+        set +a
+        CREDENTIALS_DIRECTORY=$credentials exec runuser -u axnode -- "$@"
+    )
+}
+
+# Lays out what LoadCredential= in the unit and its drop-ins names, until this script ends.
+credentials=
+gather_credentials() {
+    credentials="$(mktemp -d /run/axnode-install.XXXXXX)"
+    chown axnode "$credentials"
+    trap 'rm -rf "$credentials"' EXIT
+    has_systemd || return 0
+    local name file
+    while IFS=: read -r name file; do
+        [ ! -e "$file" ] || install -m 400 -o axnode "$file" "$credentials/$name"
+    done < <(systemctl cat "$unit" 2>/dev/null | sed -n 's/^LoadCredential=//p')
+}
 in_use() { readlink -e "$current" || true; }
 
 # --- the environment ---------------------------------------------------------------------------
@@ -95,8 +118,10 @@ install_system_files() {
         useradd --system --home-dir "$state" --shell /usr/sbin/nologin --comment 'AxNode DICOM node' axnode
     fi
     install -d -m 750 -o root -g axnode /etc/axnode
-    install -d -m 700 -o axnode -g axnode "$state"
     adopt_state
+}
+
+install_unit() {
     install -D -m 644 "$source_dir/deploy/axnode.service" /etc/systemd/system/axnode.service
     ! has_systemd || systemctl daemon-reload
 }
@@ -105,11 +130,13 @@ install_system_files() {
 adopt_state() {
     if [ -L "$state" ]; then
         local real
+        stop_service
         real="$(readlink -e "$state")"
         rm "$state"
         mv "$real" "$state"
+        chown -R axnode:axnode "$state"
     fi
-    [ "$(stat -c %U "$state")" = axnode ] || chown -R axnode:axnode "$state"
+    install -d -m 700 -o axnode -g axnode "$state"
 }
 
 write_config() {
@@ -127,15 +154,22 @@ write_config() {
 
 running() { has_systemd && systemctl is-active --quiet "$unit"; }
 
-stop_service() { ! running || { say "Stopping the service"; systemctl stop "$unit"; }; }
+# With its socket, which a modality's call would start it by.
+stop_service() {
+    if ! running; then return 0; fi
+    say "Stopping the service"
+    systemctl stop axnode.socket 2>/dev/null || true
+    systemctl stop "$unit"
+}
 
 http_port() {
-    "$current/bin/python" - "$config" <<'PY'
+    as_axnode "$current/bin/python" - "$config" <<'PY'
 import sys
 from pathlib import Path
 from daemon.config import load
-http = load(Path(sys.argv[1]), {}).http
+http = load(Path(sys.argv[1])).http
 host = "127.0.0.1" if http.host in ("0.0.0.0", "::") else http.host
+host = f"[{host}]" if ":" in host else host
 print(f"{'https' if http.certificate else 'http'}://{host}:{http.port}")
 PY
 }
@@ -148,6 +182,7 @@ start_service() {
     fi
     say "Starting the service"
     systemctl enable --quiet "$unit"
+    if systemctl is-enabled --quiet axnode.socket 2>/dev/null; then systemctl start axnode.socket; fi
     systemctl restart "$unit" || return 1
     local url deadline
     url="$(http_port)/readyz"
@@ -157,8 +192,9 @@ start_service() {
 import ssl, sys, urllib.request
 context = ssl.create_default_context()
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+handlers = [urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)]
 try:
-    urllib.request.urlopen(sys.argv[1], timeout=3, context=context if sys.argv[1].startswith("https") else None)
+    urllib.request.build_opener(*handlers).open(sys.argv[1], timeout=3)
 except OSError:
     sys.exit(1)
 PY
@@ -209,12 +245,14 @@ do_install() {
         say "Installed already, and running: $("$command" --version)"
         return 0
     fi
+    gather_credentials
     say "Checking the new release"
     if ! as_axnode "$new/bin/axnode" check --local --config "$config"; then
         [ -z "$old" ] || die "the new release does not pass; the one in use goes on unchanged"
         die "correct $config and run this again"
     fi
     stop_service
+    install_unit
     switch_to "$new"
     if ! start_service; then
         if [ -z "$old" ] || [ "$old" = "$new" ]; then die "see axnode check and the log"; fi
@@ -235,6 +273,17 @@ do_rollback() {
     if [ -z "$old" ] || [ ! -e "$old/.complete" ]; then die "there is no release before this one"; fi
     local now
     now="$(in_use)"
+    gather_credentials
+    as_axnode "$old/bin/python" - "$config" <<'PY' || die "the release before does not read $config: take out what it does not know"
+import sys
+from pathlib import Path
+from daemon.config import load
+from daemon.errors import ConfigError
+try:
+    load(Path(sys.argv[1]))
+except ConfigError as error:
+    sys.exit(str(error))
+PY
     stop_service
     switch_to "$old"
     echo "$now" >"$base/previous"
@@ -244,10 +293,12 @@ do_rollback() {
 
 do_uninstall() {
     stop_service
-    if has_systemd; then systemctl disable --quiet "$unit" 2>/dev/null || true; fi
+    if has_systemd; then systemctl disable --now --quiet axnode.socket "$unit" 2>/dev/null || true; fi
     rm -f /etc/systemd/system/axnode.service /etc/systemd/system/axnode.socket \
         /usr/lib/sysusers.d/axnode.conf /usr/lib/tmpfiles.d/axnode.conf "$command"
-    rm -rf "$base"
+    # a bundle of yours may lie there too
+    rm -rf "$releases" "$current" "$current.new" "$base/previous" "$base/tmp"
+    rmdir "$base" 2>/dev/null || say "Kept what else lies in $base"
     ! has_systemd || systemctl daemon-reload
     say "Uninstalled. /etc/axnode and $state are kept; install.sh purge --yes deletes them"
 }

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> i
     stop, again = threading.Event(), threading.Event()
 
     def reload() -> None:
-        setup.check_usable(read_config(arguments))
+        setup.check_usable(read_config(arguments), config)
         again.set()
         stop.set()
 
@@ -47,6 +47,8 @@ def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> i
             reload()
         except DaemonError as error:
             log.error("not reloaded", extra={"action": "reload", "reason": str(error)})
+        except Exception:
+            log.exception("not reloaded", extra={"action": "reload"})
 
     signal.signal(signal.SIGHUP, hung_up)
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -61,5 +63,6 @@ def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> i
     service.stop()
     if again.is_set():
         systemd.hand_over()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the next one listens for it
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - our own command line again
     return 0

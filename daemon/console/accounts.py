@@ -15,6 +15,7 @@ _TRIES = 5  # wrong ones in a row
 _PAUSE_S = 30.0  # that a name or an address then waits; doubled by each further wrong one
 _LONGEST_S = 900.0
 _REMEMBERED = 10_000  # names and addresses
+_NAME = 64  # characters of a name that count
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Accounts:
         self._monotonic = monotonic
         self._failures: dict[str, _Failures] = {}
         self._lock = threading.Lock()
+        self._hashing = threading.Semaphore(2)  # 32 MiB and a processor each
         self._nobody = hash_password(secrets.token_hex(16))  # an unknown name takes as long
 
     def __bool__(self) -> bool:
@@ -110,19 +112,33 @@ class Accounts:
         TooManyTries
             Wrong ones came for this name, or from this address; nothing was looked at.
         """
-        keys = (f"name {name}", f"address {address}")
+        keys = (f"name {name[:_NAME]}", f"address {address}")
         with self._lock:
             self._wait_out(keys)
+            self._remember(keys, right=False)  # until it is known: many at once are many tries
         user = self._users.get(name)
         stored = (user.password_hash if user else None) or self._nobody
-        right = _matches(password, stored) and user is not None
-        with self._lock:
-            self._remember(keys, right=right)
+        with self._hashing:
+            right = _matches(password, stored) and user is not None
+        if right:
+            with self._lock:
+                self._remember(keys, right=True)
         return Person(user.name, user.role) if user is not None and right else None
 
-    def by_token(self, token: str) -> Person | None:
-        """Return whose token it is; None: nobody's."""
+    def by_token(self, token: str, address: str) -> Person | None:
+        """Return whose token it is; None: nobody's.
+
+        Raises
+        ------
+        TooManyTries
+            Wrong ones came from this address; a right one is let in all the same.
+        """
         user = self._tokens.get(hash_token(token))
+        if user is None:
+            keys = (f"token from {address}",)
+            with self._lock:
+                self._wait_out(keys)
+                self._remember(keys, right=False)
         return Person(user.name, user.role) if user else None
 
     def named(self, name: str) -> Person | None:

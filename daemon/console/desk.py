@@ -1,5 +1,6 @@
 """What the pages and ``/api/v1`` show and do, without HTTP: rows, service and audit trail."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,7 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from daemon import by_hand, identity, schema, status, unpark
 from daemon.audit_notes import Notes
-from daemon.clock import Clock
+from daemon.clock import SECOND_US, Clock
 from daemon.config import Config
 from daemon.console.accounts import Person
 from daemon.console.drift import Day, drift
@@ -16,13 +17,16 @@ from daemon.console.files import File, Files
 from daemon.console.overview import Overview, overview
 from daemon.console.peers import Peers, peers
 from daemon.console.study import Study, study
+from daemon.console.words import ROLES
 from daemon.database import Database
 from daemon.errors import InputError, UnknownError
+from daemon.fallback import destinations_for
 from daemon.spool import Folders
 from daemon.troubles import Ailing
 from model.bundle_file import Bundle
 
 PAGE = 50  # studies
+_DRIFT_US = 60 * SECOND_US  # for which it is kept: it reads the rows of three months
 _FOUND = 50  # studies of one patient or UID that are listed
 
 
@@ -111,6 +115,8 @@ class Desk:
         self._recipe = recipe_digest
         self._notes = notes
         self.files = Files(database, folders)
+        self._drift: tuple[int, tuple[Day, ...]] = (-_DRIFT_US, ())
+        self._drift_lock = threading.Lock()
 
     def stop(self) -> None:
         """End what was started."""
@@ -190,9 +196,15 @@ class Desk:
             return peers(connection, self.config, words)
 
     def drift(self) -> tuple[Day, ...]:
-        """Return the distribution of the bundle's scores, day by day."""
-        with self._database.read() as connection:
-            return drift(connection, self.bundle.digest, self.threshold, self.clock())
+        """Return the distribution of the bundle's scores, day by day; up to a minute old."""
+        with self._drift_lock:
+            now = self.clock()
+            made_us, days = self._drift
+            if not 0 <= now - made_us < _DRIFT_US:
+                with self._database.read() as connection:
+                    days = drift(connection, self.bundle.digest, self.threshold, now)
+                self._drift = now, days
+            return days
 
     @property
     def threshold(self) -> float:
@@ -228,17 +240,15 @@ class Desk:
 
     def send(self, asker: Asker, study_id: int, destination: str) -> str:
         """Send the results to a destination, again or for the first time."""
-        known = {each.name: each for each in self.config.destinations}
-        if destination not in known:
+        if destination not in {each.name for each in self.config.destinations}:
             raise UnknownError(f"no destination {destination!r} is configured")
-        by, pictures = asker.person.name, not known[destination].draws_seg
+        by = asker.person.name
+        roles = [role for role in ROLES if destination in destinations_for(role, self.config)]
         return self._act(
             asker,
             self._uid(study_id),
             f"sent to {destination}",
-            lambda c: by_hand.send(
-                c, study_id, destination, self.clock(), by=by, pictures=pictures
-            ),
+            lambda c: by_hand.send(c, study_id, destination, self.clock(), by=by, roles=roles),
         )
 
     def analyse(self, asker: Asker, study_id: int) -> str:
@@ -269,8 +279,8 @@ class Desk:
 
     def reload(self, asker: Asker) -> None:
         """Read the configuration again."""
-        self.administered(asker, "configuration reloaded")
         self._running.reload()
+        self.administered(asker, "configuration reloaded")
 
     def administered(self, asker: Asker, what: str) -> None:
         """Note what a person did to the node."""

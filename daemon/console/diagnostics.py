@@ -9,7 +9,9 @@ import zipfile
 from collections.abc import Iterator
 from importlib.metadata import distributions
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from sqlalchemy.engine import URL, make_url
 
 from daemon import __version__, logs
 from daemon.config import Config
@@ -31,18 +33,12 @@ def _safe(key: str, value: Any) -> Any:
         return [_safe(key, item) for item in value]
     if key in _SECRETS and value is not None:
         return _HIDDEN
-    if isinstance(value, str) and "://" in value:
-        return _without_password(value)
+    if key == "webhook" and value is not None:
+        return urlsplit(str(value))._replace(path=f"/{_HIDDEN}", query="", fragment="").geturl()
+    if key == "url" and value is not None:
+        shown: URL = make_url(value)
+        return shown.set(query={}).render_as_string(hide_password=True)
     return value
-
-
-def _without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None and not parts.query:
-        return url
-    host = parts.netloc.rpartition("@")[2]
-    who = f"{parts.username}:{_HIDDEN}@" if parts.username else ""
-    return urlunsplit((parts.scheme, f"{who}{host}", parts.path, "", ""))
 
 
 def archive(desk: Desk) -> bytes:

@@ -9,6 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.audit_notes import Notes
+from daemon.config import is_loopback
 from daemon.console.accounts import Accounts, TooManyTries
 from daemon.console.desk import Asker
 from daemon.console.sessions import Session, Sessions
@@ -16,6 +17,7 @@ from daemon.http_guard import KNOWN
 
 COOKIE = "axnode_session"
 LIVE = "x-live"  # header of a page that keeps itself up to date
+STREAM = "/changes"  # what tells it when
 FORM_TOKEN = "form_token"  # noqa: S105 - the name of the field
 _FIELDS = 20  # of a form
 
@@ -93,16 +95,18 @@ class Gate:
 
     def sign_in(self, name: str, password: str, address: str) -> Session | None:
         """Sign a browser in; None: wrong name or password; may raise `TooManyTries`."""
-        try:
-            person = self._accounts.by_password(name, password, address)
-        except TooManyTries as error:
-            self._notes.not_signed_in(name[:64], address, str(error))
-            raise
+        person = self._accounts.by_password(name, password, address)
         if person is None:
             self._notes.not_signed_in(name[:64], address, "wrong name or password")
             return None
         self._notes.signed_in(person.name, address)
         return self._sessions.begin(person)
+
+    @staticmethod
+    def is_private(request: Request) -> bool:
+        """Tell whether a password that comes this way has not gone over a network in the open."""
+        server = request.scope.get("server") or ("", None)
+        return request.url.scheme == "https" or is_loopback(str(server[0]))
 
     def sign_out(self, visitor: Visitor) -> None:
         """Sign a browser out."""
@@ -148,7 +152,10 @@ class Gate:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         address = address_of(request)
         if scheme.lower() == "bearer" and not self.closed:
-            person = self._accounts.by_token(token.strip())
+            try:
+                person = self._accounts.by_token(token.strip(), address)
+            except TooManyTries as error:  # which is noted once, and not at every further try
+                raise HTTPException(429, str(error)) from None
             if person is not None:
                 request.scope[KNOWN] = True
                 return Asker(person, address)
@@ -171,7 +178,8 @@ class Gate:
 
     def _session(self, request: Request) -> Session | None:
         secret = request.cookies.get(COOKIE, "")
-        return self._sessions.find(secret, used=LIVE not in request.headers) if secret else None
+        by_itself = LIVE in request.headers or request.url.path == STREAM
+        return self._sessions.find(secret, used=not by_itself) if secret else None
 
 
 async def form(request: Request) -> dict[str, str]:

@@ -9,7 +9,8 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from daemon.console import charts
 from daemon.console.accounts import TooManyTries
 from daemon.console.depends import Admin, Fields, Sender, TheDesk, TheGate, Viewer
-from daemon.console.gate import COOKIE, address_of, foreign
+from daemon.console.desk import Desk
+from daemon.console.gate import COOKIE, Visitor, address_of, foreign
 from daemon.console.render import page
 from daemon.console.sessions import LONGEST_S
 from daemon.lifecycle import StudyState
@@ -28,7 +29,9 @@ def sign_in(desk: TheDesk, gate: TheGate, request: Request, fields: Fields) -> R
     """Sign a browser in."""
     target = _local(fields.get("next", "/"))
     wrong = "wrong name or password"
-    if not gate.closed and not foreign(request):
+    if not gate.is_private(request):
+        wrong = "this way is not encrypted: use https"
+    elif not gate.closed and not foreign(request):
         try:
             session = gate.sign_in(
                 fields.get("name", ""), fields.get("password", ""), address_of(request)
@@ -106,7 +109,8 @@ def find(desk: TheDesk, visitor: Sender, fields: Fields) -> Response:
 @router.get("/studies/{study_id}")
 def study(desk: TheDesk, visitor: Viewer, study_id: int, done: str = "") -> HTMLResponse:
     """Show one study."""
-    shown = desk.looked_at(visitor.asker, study_id)
+    shown = desk.study(study_id)
+    _note_look(desk, visitor, study_id)
     names = [destination.name for destination in desk.config.destinations]
     return page("study.html", desk, visitor, study=shown, destinations=names, done=done[:300])
 
@@ -130,6 +134,7 @@ def act(desk: TheDesk, visitor: Admin, study_id: int, action: str, fields: Field
 @router.get("/studies/{study_id}/images/{instance_id}/{number}.png")
 def frame(desk: TheDesk, visitor: Viewer, study_id: int, instance_id: int, number: int) -> Response:
     """Return a frame as PNG."""
+    _note_look(desk, visitor, study_id)
     return Response(desk.files.frame(study_id, instance_id, number), media_type="image/png")
 
 
@@ -183,6 +188,13 @@ def model(desk: TheDesk, visitor: Viewer) -> HTMLResponse:
         days=days,
         scores=charts.scores_per_day(days, desk.threshold),
     )
+
+
+def _note_look(desk: Desk, visitor: Visitor, study_id: int) -> None:
+    """Note that a person looks at a study, once a session."""
+    if study_id not in visitor.session.looked_at:
+        desk.looked_at(visitor.asker, study_id)
+        visitor.session.looked_at.add(study_id)
 
 
 def _local(target: str) -> str:

@@ -22,6 +22,7 @@ class Session:
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     form_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     """Stands in every form of the person's pages, and nowhere else: another site cannot send it."""
+    looked_at: set[int] = field(default_factory=set)  # studies, each noted once
 
 
 class Sessions:

@@ -198,12 +198,17 @@ def _images(connection: Connection, study_id: int, summary: dict[str, Any]) -> t
             received_us=row.received_us,
             size=row.size,
             kept=row.file == FileState.KEPT,
-            frame_numbers=tuple(read.get(row.sop_instance_uid, {}).get("frame_numbers", ())),
+            frame_numbers=_frame_numbers(read.get(row.sop_instance_uid, {})),
             notes=tuple(read.get(row.sop_instance_uid, {}).get("notes", ())),
             excluded=tuple(excluded.get(row.sop_instance_uid, ())),
         )
         for number, row in enumerate(rows, 1)
     )
+
+
+def _frame_numbers(image: dict[str, Any]) -> tuple[int, ...]:
+    """Return which frames were read; summaries of AxNode 0.1 before the console say how many."""
+    return tuple(image.get("frame_numbers", range(1, image.get("frames", 0) + 1)))
 
 
 def _version(connection: Connection, row: Any, numbers: dict[str, int]) -> VersionRow:

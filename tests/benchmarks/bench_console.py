@@ -4,15 +4,18 @@
 somebody who has signed in.
 """
 
+import json
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
 
 from daemon.clock import now_us
+from model.bundle_file import SHIPPED, Bundle
 from tests.benchmarks.full_database import DESTINATIONS, fill
 from tests.benchmarks.table import Figure, finish, within
 from tests.console import served
@@ -51,8 +54,17 @@ def sites(stack: ExitStack, folder: Path) -> Iterator[httpx.Client]:
         own = folder / str(number)
         own.mkdir()
         fill(own / "axnode.sqlite", number, UNDER_WAY)
+        _score(own / "axnode.sqlite")
         console = stack.enter_context(served(own, clock=now_us, destinations=names))
         yield stack.enter_context(console.browser("anna"))
+
+
+def _score(file: Path) -> None:
+    """Have the bundle that ships find two nodes in every study, as the page of its scores wants."""
+    nodes = [{"label": f"Node {n}", "score": n / 3, "frames": [1]} for n in (1, 2)]
+    values = Bundle.load(SHIPPED).digest, json.dumps({"nodes": nodes}) + " " * 1500
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("UPDATE analyses SET bundle_digest = ?, summary = ?", values)
 
 
 def measure(rounds: int) -> list[Figure]:

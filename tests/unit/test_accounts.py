@@ -90,9 +90,9 @@ def test_the_right_one_clears_what_went_wrong(accounts: Accounts) -> None:
 def test_a_token_lets_its_program_in_and_is_no_password(ticks: Ticks) -> None:
     token, stored = new_token()
     accounts = Accounts([User(name="robot", token_hash=stored)], ticks)
-    assert accounts.by_token(token) == Person("robot", "viewer")
-    assert accounts.by_token(token[:-1]) is None
-    assert accounts.by_token("") is None
+    assert accounts.by_token(token, HERE) == Person("robot", "viewer")
+    assert accounts.by_token(token[:-1], HERE) is None
+    assert accounts.by_token("", HERE) is None
     assert accounts.by_password("robot", token, HERE) is None
 
 

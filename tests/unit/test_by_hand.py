@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from daemon import by_hand, schema
+from daemon import by_hand, schema, unpark
 from daemon.config import Destination
 from daemon.deliver import Deliverer, remote
 from daemon.errors import InputError, LostLease, UnknownError
@@ -32,10 +32,11 @@ def objects(tmp_path: Path) -> Spool:
     return Spool(tmp_path / "objects")
 
 
-def send(rows: Rows, destination: str = "pacs", *, pictures: bool = False) -> str:
+def send(rows: Rows, destination: str = "pacs", *more: str) -> str:
+    roles = ("seg", "sr", *more)
     return rows.database.write(
         lambda c: by_hand.send(
-            c, rows.study().id, destination, rows.clock(), by="anna", pictures=pictures
+            c, rows.study().id, destination, rows.clock(), by="anna", roles=roles
         )
     )
 
@@ -81,7 +82,7 @@ def test_a_viewer_that_draws_no_contours_gets_pictures_too(rows: Rows, objects: 
     rows.clock.advance(1)
     assert rows.study().state == "delivered"
     # nobody asked for the picture: its file is released when the study comes to rest
-    assert send(rows, "other", pictures=True).endswith("queued for other")
+    assert send(rows, "other", "sc").endswith("queued for other")
 
 
 def test_what_is_on_its_way_is_not_sent_twice(rows: Rows, objects: Spool) -> None:
@@ -142,8 +143,6 @@ def test_a_queued_study_is_set_aside_and_comes_back(rows: Rows) -> None:
     assert park(rows) == "the study is parked"
     assert (rows.study().state, rows.study().reason) == ("parked", "parked by hand (anna)")
     assert rows.claim() is None
-    from daemon import unpark
-
     rows.database.write(lambda c: unpark.retry(c, STUDY, ["pacs"], rows.clock()))
     assert rows.claimed().attempt == 1
 
@@ -172,6 +171,50 @@ def test_a_study_that_still_arrives_is_set_aside_until_more_comes(rows: Rows) ->
     rows.receive("1.2.3.2")
     rows.assemble()
     assert rows.study().state == "queued"
+
+
+def test_what_came_before_it_was_set_aside_is_analysed_after_a_retry(rows: Rows) -> None:
+    rows.queued()
+    rows.receive("1.2.3.2")
+    park(rows)
+    rows.database.write(lambda c: unpark.retry(c, STUDY, ["pacs"], rows.clock()))
+    rows.finish(rows.claimed())
+    rows.clock.advance(builders.INTERVAL_S)
+    rows.assemble()
+    assert (rows.study().state, rows.study().version) == ("queued", 2)
+
+
+def test_sending_does_not_forget_that_a_study_has_two_patients(rows: Rows, objects: Spool) -> None:
+    rows.delivering(objects)
+    deliver(rows, objects)
+    rows.receive("1.2.3.9", patient="another")
+    rows.assemble()
+    assert rows.study().state == "parked"
+    send(rows, "other")
+    rows.assemble()
+    assert (rows.study().state, "different patients" in rows.study().reason) == ("parked", True)
+
+
+def test_a_study_without_its_images_is_not_analysed_again(rows: Rows, objects: Spool) -> None:
+    rows.delivering(objects)
+    deliver(rows, objects)
+    gone = update(schema.instances).values(file=FileState.GONE)
+    rows.database.write(lambda c: c.execute(gone) and None)
+    with pytest.raises(InputError, match=r"retention\.instances_days"):
+        analyse(rows, OTHER)
+    assert rows.study().state == "delivered"
+
+
+def test_an_answer_to_what_was_set_aside_on_its_way_is_kept_in_words(
+    rows: Rows, objects: Spool
+) -> None:
+    rows.delivering(objects, count=1)
+    fake = FakeSend(before=lambda path: park(rows) and None)
+    Deliverer(remote(PACS, "AXNODE"), rows.database, objects, rows.clock, None, fake).deliver_due()
+    (delivery,) = rows.all(schema.deliveries)
+    assert (delivery.state, delivery.status) == ("parked", 0)
+    assert "set aside meanwhile" in delivery.detail
+    assert rows.study().state == "parked"
 
 
 def test_a_study_at_rest_is_not_set_aside(rows: Rows, objects: Spool) -> None:

@@ -91,7 +91,7 @@ def test_a_token_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
     token = said.err.strip().rpartition(" ")[2]
     assert token not in said.out
     accounts = Accounts(parse(tomllib.loads(said.out)).users, lambda: 0.0)
-    assert accounts.by_token(token) == Person("robot", "viewer")
+    assert accounts.by_token(token, "") == Person("robot", "viewer")
 
 
 @pytest.mark.parametrize("name", ['"', "a\nb", "", "x" * 65])

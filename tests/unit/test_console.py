@@ -286,7 +286,43 @@ def test_the_password_of_a_database_is_hidden(tmp_path: Path) -> None:
     url = "postgresql+psycopg://axnode:hush@db.example:5432/axnode?sslpassword=hush"
     shown = json.dumps(settings(builders.config(tmp_path, database={"url": url})))
     assert "hush" not in shown
-    assert "axnode:hidden@db.example:5432" in shown
+    assert "axnode:***@db.example:5432/axnode" in shown
+
+
+def test_the_address_of_a_webhook_is_its_secret_too(tmp_path: Path) -> None:
+    hook = {"webhook": "https://chat.example.org/hooks/hush", "secret": "hush"}
+    with served(tmp_path, notify=hook) as console, console.program("viewer") as program:
+        text = program.get("/settings").text
+    assert "hush" not in text
+    assert "https://chat.example.org/hidden" in text
+
+
+def test_a_page_that_listens_is_not_somebody_at_work(console: Console, anna: httpx.Client) -> None:
+    with anna.stream("GET", "/changes") as stream:
+        assert stream.status_code == 200
+    for _ in range(3):
+        anna.get("/studies", headers={"X-Live": "1"})
+    looked = [event for event in console.audit if isinstance(event, Access)]
+    assert looked == []
+
+
+def test_a_study_is_noted_once_however_often_its_page_is_refreshed(
+    console: Console, anna: httpx.Client
+) -> None:
+    console.rows.queued()
+    for _ in range(3):
+        anna.get("/studies/1", headers={"X-Live": "1"})
+    anna.get("/studies/1/images/1/1.png")
+    assert [event.words for event in console.audit if isinstance(event, Access)] == ["study"]
+
+
+def test_wrong_tokens_make_an_address_wait(console: Console) -> None:
+    headers = {"Authorization": "Bearer nonsense"}
+    with httpx.Client(base_url=console.root, headers=headers, trust_env=False) as client:
+        answers = [client.get("/api/v1/studies").status_code for _ in range(7)]
+    assert answers == [401] * 5 + [429] * 2
+    with console.program("viewer") as program:
+        assert program.get("/studies").status_code == 200
 
 
 def test_reloading_says_what_is_wrong(console: Console, anna: httpx.Client) -> None:

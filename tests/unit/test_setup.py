@@ -122,3 +122,22 @@ def test_a_state_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UnavailableError, match=r"cannot write node\.state_dir .*file/state"):
         setup.make_folders(config(tmp_path / "file" / "state"))
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"model": {"operating_point": "typo"}}, r"model\.operating_point"),
+        ({"database": {"url": "mysql+none://a/b"}}, r"database\.url"),
+        ({"node": {"host": "192.0.2.1", "port": 11112}, "allow_any_source": True}, "cannot listen"),
+        ({"http": {"certificate": "/none", "key": "/none"}}, r"http\.certificate"),
+        ({"model": {"bundle": "/none"}}, r"model\.bundle"),
+    ],
+)
+def test_a_configuration_that_could_not_start_is_not_loaded(
+    tmp_path: Path, tables: dict[str, Any], words: str
+) -> None:
+    now = builders.config(tmp_path)
+    setup.check_usable(now, now)
+    with pytest.raises(ConfigError, match=words):
+        setup.check_usable(builders.config(tmp_path, **tables), now)
