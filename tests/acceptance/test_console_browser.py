@@ -148,6 +148,10 @@ def test_pages_change_by_themselves(browser: Browser, node: Node) -> None:
     before = rows.count()
     node.push([SAMPLES / "7-normal-1.dcm"])
     expect(rows).to_have_count(before + 1, timeout=20_000)
+    rows.first.get_by_role("link").click()  # its images come as soon as they are read
+    expect(page.locator(".picture").first).to_be_visible(timeout=20_000)
+    page.get_by_label("Contours").uncheck()
+    expect(page.locator(".contour").first).to_be_hidden()
     page.context.close()
 
 
