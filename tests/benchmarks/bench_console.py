@@ -61,7 +61,10 @@ def sites(stack: ExitStack, folder: Path) -> Iterator[httpx.Client]:
 
 def _score(file: Path) -> None:
     """Have the bundle that ships find two nodes in every study, as the page of its scores wants."""
-    nodes = [{"label": f"Node {n}", "score": n / 3, "frames": [1]} for n in (1, 2)]
+    size = dict.fromkeys(("long_axis", "short_axis", "area", "circularity"), 1.0)
+    about = {"laterality": "R", "unit": "mm", "margin_sharpness": None, "key_frame": 1}
+    about |= {"sop_instance_uid": "1.2", "frames": [1], **size}
+    nodes = [{"label": f"Node {n}", "score": n / 3, **about} for n in (1, 2)]
     values = Bundle.load(SHIPPED).digest, json.dumps({"nodes": nodes}) + " " * 1500
     with closing(sqlite3.connect(file)) as connection, connection:
         connection.execute("UPDATE analyses SET bundle_digest = ?, summary = ?", values)
