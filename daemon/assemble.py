@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum, auto
 
 from sqlalchemy import Connection, insert, select, update
@@ -268,6 +269,9 @@ class Assembler:
             [{"analysis_id": analysis_id, "instance_id": m.instance_id} for m in members],
         )
         words = f"version {version}: {len(members)} instances"
+        if due > now:
+            at = datetime.fromtimestamp(due / 1e6, UTC).astimezone()
+            words += f"; not before {at:%H:%M:%S} (study.version_interval_s)"
         move_study(connection, study.id, StudyState.QUEUED, words, now, version=version)
         log.info("study queued", extra={"action": "assemble", "analysis": analysis_id})
 

@@ -154,20 +154,28 @@ def _stored(config: "Config", folder: str) -> str:
 
 
 def _port(config: "Config") -> str:
+    where = f"{config.node.host}:{config.node.port}"
+    if not _free(config, "node"):
+        return f"{where} is served by a running {config.node.ae_title}"
+    return f"{where} is free; the service is not running"
+
+
+def _free(config: "Config", table: str) -> bool:
+    """Tell whether a port is free, or else taken by the service itself; raise otherwise."""
     from daemon import setup
     from daemon.ports import listen
 
-    where = f"{config.node.host}:{config.node.port}"
+    settings = getattr(config, table)
     try:
-        listen(config.node.host, config.node.port).close()
+        listen(settings.host, settings.port).close()
     except OSError as error:
         if setup.is_running(config):
-            return f"{where} is served by a running {config.node.ae_title}"
+            return False
         raise UnavailableError(
-            f"cannot listen on {where} ({error.strerror}): another program has it; change "
-            "node.port or stop that program"
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): another program "
+            f"has it; change {table}.port or stop that program"
         ) from error
-    return f"{where} is free; the service is not running"
+    return True
 
 
 def _console(config: "Config") -> str:
@@ -175,6 +183,7 @@ def _console(config: "Config") -> str:
     from daemon.console.app import closed
 
     http.check_certificate(config.http)
+    _free(config, "http")
     problem = closed(config)
     if problem:
         raise _Doubt(problem)

@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     import tomllib
 
     config: Config = parse(tomllib.loads(text))
+    if not sys.stdin.isatty():
+        print("no terminal, so nothing was asked: these are the defaults")
     _write(arguments.out, text)
     print(f"written: {arguments.out}")
     if not config.users:
@@ -71,10 +73,13 @@ def _asked(text: str) -> str:
     text = _set(text, "node", "ae_title", title)
     modality = _ask("AE title of the ultrasound machine (empty: this computer only)", "")
     if modality:
-        address = _ask("its IP address", "", _address)
+        address = _ask("its IP address (empty: any; better named)", "", _address)
         text = _set(text, "node", "host", "0.0.0.0")  # noqa: S104 - sources are listed
-        text = _block(text, "sources", {"ae_title": modality, "host": address})
+        named = {"host": address} if address else {}
+        text = _block(text, "sources", {"ae_title": modality, **named})
     text = _set(text, "node", "port", int(_ask("port to listen on", "11112", _port)))
+    folder = _ask("folder for images, results and database", "/var/lib/axnode")
+    text = _set(text, "node", "state_dir", folder)
     name = _ask("AE title of the PACS", "ORTHANC")
     host = _ask("its address", "127.0.0.1")
     port = int(_ask("its port", "4242", _port))
@@ -104,7 +109,7 @@ def _address(answer: str) -> str:
     from ipaddress import ip_address
 
     try:
-        ip_address(answer)
+        ip_address(answer or "0.0.0.0")  # noqa: S104 - none is an answer too
     except ValueError:
         return "that is no IP address"
     return ""

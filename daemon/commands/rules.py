@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> int:
     assumed = any(source.assume_axilla for source in listed)
     for number, files in enumerate(gather(arguments.paths).studies.values(), 1):
         images = [HeaderOf(path, arguments.source, assumed=assumed) for _, path in files]
-        print(f"study {number}, {len(files)} images: {_words(judge(config.rules, images))}")
+        which = f"{files[0][1].name}, study {number}, {len(files)} images"
+        print(f"{which}: {_words(judge(config.rules, images))}")
     return 0
 
 

@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> i
 
     def reload() -> None:
         setup.check_usable(read_config(arguments), config)
+        log.info("reloading", extra={"action": "reload"})
         again.set()
         stop.set()
 

@@ -2,9 +2,13 @@
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from fastapi.exception_handlers import request_validation_exception_handler
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
@@ -61,31 +65,46 @@ def install(app: FastAPI, desk: Desk, notes: Notes) -> None:
 
 
 def _explain(app: FastAPI, desk: Desk, gate: Gate) -> None:
-    """Turn what goes wrong into a page, or into JSON for programs."""
+    """Say why something is not done."""
+    said = partial(_answer, desk, gate)
 
     @app.exception_handler(NotSignedIn)
     def not_signed_in(request: Request, error: Exception) -> Response:
         target = request.url.path if request.method == "GET" else "/"
         return RedirectResponse(f"/login?next={target}", 303)
 
-    def _answer(request: Request, status: int, words: str) -> Response:
-        if request.url.path.startswith("/api/"):
-            return JSONResponse({"detail": words}, status)
-        return page("problem.html", desk, gate.seen(request), words=words, status=status)
-
     @app.exception_handler(DaemonError)
     @app.exception_handler(PeerError)
     def refused(request: Request, error: Exception) -> Response:
         status = 502 if isinstance(error, PeerError) else 400
-        return _answer(request, 404 if isinstance(error, UnknownError) else status, str(error))
+        return said(request, 404 if isinstance(error, UnknownError) else status, str(error))
+
+    _explain_errors(app, said)
+
+
+def _explain_errors(app: FastAPI, said: Callable[[Request, int, str], Response]) -> None:
+    """Say what is wrong with a request, or with AxNode."""
 
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> Response:
         log.error("a page failed", exc_info=error, extra={"action": "page_failed"})
-        return _answer(request, 500, "An error in AxNode itself; the log says where.")
+        return said(request, 500, "An error in AxNode itself; the log says where.")
+
+    @app.exception_handler(RequestValidationError)
+    async def malformed(request: Request, error: RequestValidationError) -> Response:
+        if request.url.path.startswith("/api/"):
+            return await request_validation_exception_handler(request, error)
+        return said(request, 404, "There is no such page.")
 
     @app.exception_handler(HTTPException)
     def http_problem(request: Request, error: HTTPException) -> Response:
-        answer = _answer(request, error.status_code, str(error.detail))
+        answer = said(request, error.status_code, str(error.detail))
         answer.headers.update(error.headers or {})
         return answer
+
+
+def _answer(desk: Desk, gate: Gate, request: Request, status: int, words: str) -> Response:
+    """Return words as a page, or as JSON for programs."""
+    if request.url.path.startswith("/api/"):
+        return JSONResponse({"detail": words}, status)
+    return page("problem.html", desk, gate.seen(request), words=words, status=status)

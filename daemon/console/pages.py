@@ -1,9 +1,10 @@
 """The pages: routes, each a few lines between the desk and a template."""
 
 from datetime import date, datetime
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from daemon.console import charts
@@ -16,6 +17,8 @@ from daemon.console.sessions import LONGEST_S
 from daemon.lifecycle import StudyState
 
 router = APIRouter(include_in_schema=False)
+_DIGITS = 15  # of a row's number at most
+Row = Annotated[int, Path(ge=1, lt=10**_DIGITS)]
 
 
 @router.get("/login")
@@ -107,8 +110,14 @@ def find(desk: TheDesk, visitor: Sender, fields: Fields) -> Response:
 
 
 @router.get("/studies/{study_id}")
-def study(desk: TheDesk, visitor: Viewer, study_id: int, done: str = "") -> HTMLResponse:
-    """Show one study."""
+def study(desk: TheDesk, visitor: Viewer, study_id: str, done: str = "") -> Response:
+    """Show one study, by its number; by its UID, lead there."""
+    if not (study_id.isdecimal() and len(study_id) <= _DIGITS):
+        return RedirectResponse(f"/studies/{desk.study_id(study_id)}", 303)
+    return _study(desk, visitor, int(study_id), done)
+
+
+def _study(desk: Desk, visitor: Visitor, study_id: int, done: str) -> HTMLResponse:
     shown = desk.study(study_id)
     _note_look(desk, visitor, study_id)
     names = [destination.name for destination in desk.config.destinations]
@@ -116,7 +125,7 @@ def study(desk: TheDesk, visitor: Viewer, study_id: int, done: str = "") -> HTML
 
 
 @router.post("/studies/{study_id}/{action}")
-def act(desk: TheDesk, visitor: Admin, study_id: int, action: str, fields: Fields) -> Response:
+def act(desk: TheDesk, visitor: Admin, study_id: Row, action: str, fields: Fields) -> Response:
     """Do what a button of a study says."""
     asker = visitor.asker
     actions = {
@@ -132,7 +141,7 @@ def act(desk: TheDesk, visitor: Admin, study_id: int, action: str, fields: Field
 
 
 @router.get("/studies/{study_id}/images/{instance_id}/{number}.png")
-def frame(desk: TheDesk, visitor: Viewer, study_id: int, instance_id: int, number: int) -> Response:
+def frame(desk: TheDesk, visitor: Viewer, study_id: Row, instance_id: Row, number: Row) -> Response:
     """Return a frame as PNG."""
     _note_look(desk, visitor, study_id)
     return Response(desk.files.frame(study_id, instance_id, number), media_type="image/png")
@@ -140,7 +149,7 @@ def frame(desk: TheDesk, visitor: Viewer, study_id: int, instance_id: int, numbe
 
 @router.get("/studies/{study_id}/images/{instance_id}/{number}.svg")
 def contours(
-    desk: TheDesk, visitor: Viewer, study_id: int, instance_id: int, number: int
+    desk: TheDesk, visitor: Viewer, study_id: Row, instance_id: Row, number: Row
 ) -> Response:
     """Return the contours on a frame, to be laid over it."""
     found = desk.files.contours(study_id, instance_id, number)
@@ -148,7 +157,7 @@ def contours(
 
 
 @router.get("/studies/{study_id}/objects/{object_id}.dcm")
-def download(desk: TheDesk, visitor: Viewer, study_id: int, object_id: int) -> Response:
+def download(desk: TheDesk, visitor: Viewer, study_id: Row, object_id: Row) -> Response:
     """Return a result object."""
     file = desk.result(visitor.asker, study_id, object_id)
     headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
@@ -156,7 +165,7 @@ def download(desk: TheDesk, visitor: Viewer, study_id: int, object_id: int) -> R
 
 
 @router.get("/studies/{study_id}/objects/{object_id}/report")
-def report(desk: TheDesk, visitor: Viewer, study_id: int, object_id: int) -> Response:
+def report(desk: TheDesk, visitor: Viewer, study_id: Row, object_id: Row) -> Response:
     """Show a report."""
     text, policy = desk.report(visitor.asker, study_id, object_id)
     return HTMLResponse(text, headers={"Content-Security-Policy": policy})

@@ -51,8 +51,8 @@ def test_a_folder_that_is_not_there_is_said(
 
 def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
     """A person who mistypes an address and a port is asked again."""
-    answers = ["AXILLA", "US7", "10.0.0.300", "10.0.0.7", "seventy", "104", "PACS", "pacs.example"]
-    answers += ["11113", "anna", "correct horse battery", "correct horse battery"]
+    answers = ["AXILLA", "US7", "10.0.0.300", "10.0.0.7", "seventy", "104", "", "PACS"]
+    answers += ["pacs.example", "11113", "anna", "correct horse battery", "correct horse battery"]
     pid, terminal = pty.fork()
     if pid == 0:
         command = ["-m", "daemon.cli", "config", "init", "--out", str(tmp_path / "axnode.toml")]

@@ -246,7 +246,23 @@ def test_results_are_downloaded_from_their_own_study_only(
     assert (gone.status_code, "no longer here" in gone.text) == (400, True)
 
 
-@pytest.mark.parametrize("path", ["/studies/99", "/studies/99/images/1/1.png", "/nowhere"])
+def test_a_study_is_reached_by_its_uid(console: Console, anna: httpx.Client) -> None:
+    console.rows.queued()
+    assert anna.get(f"/studies/{STUDY}").headers["location"] == "/studies/1"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/studies/99",
+        "/studies/1.9.9",
+        "/studies/x",
+        "/studies/99999999999999999999999",
+        "/studies/99/images/1/1.png",
+        "/studies/1/images/x/1.png",
+        "/nowhere",
+    ],
+)
 def test_what_is_not_there_is_said_to_be_so(anna: httpx.Client, path: str) -> None:
     answer = anna.get(path)
     assert answer.status_code == 404

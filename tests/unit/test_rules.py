@@ -160,4 +160,4 @@ def test_rules_are_tried_on_files_before_they_count(
     assert cli.main(command) == 0
     assert "analysed (" in capsys.readouterr().out
     assert cli.main([*command, "--source", "US9"]) == 0
-    assert capsys.readouterr().out == "study 1, 1 images: ignored: rule 'US9'\n"
+    assert capsys.readouterr().out == "7-normal-1.dcm, study 1, 1 images: ignored: rule 'US9'\n"
