@@ -141,11 +141,6 @@ class Accounts:
                 self._remember(keys, right=False)
         return Person(user.name, user.role) if user else None
 
-    def named(self, name: str) -> Person | None:
-        """Return a user as configured now."""
-        user = self._users.get(name)
-        return Person(user.name, user.role) if user else None
-
     def _wait_out(self, keys: Sequence[str]) -> None:
         now = self._monotonic()
         left = max(self._failures.get(key, _Failures()).until_s - now for key in keys)

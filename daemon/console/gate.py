@@ -104,7 +104,7 @@ class Gate:
 
     @staticmethod
     def is_private(request: Request) -> bool:
-        """Tell whether a password that comes this way has not gone over a network in the open."""
+        """Tell whether what comes this way has not gone over a network in the open."""
         server = request.scope.get("server") or ("", None)
         return request.url.scheme == "https" or is_loopback(str(server[0]))
 
@@ -151,10 +151,10 @@ class Gate:
         """Let in a program by its token, or the browser of somebody who has signed in; else 401."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         address = address_of(request)
-        if scheme.lower() == "bearer" and not self.closed:
+        if scheme.lower() == "bearer" and not self.closed and self.is_private(request):
             try:
                 person = self._accounts.by_token(token.strip(), address)
-            except TooManyTries as error:  # which is noted once, and not at every further try
+            except TooManyTries as error:  # not noted: a stranger could fill the audit trail
                 raise HTTPException(429, str(error)) from None
             if person is not None:
                 request.scope[KNOWN] = True

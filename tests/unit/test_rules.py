@@ -96,6 +96,12 @@ def test_the_first_rule_that_answers_counts_for_each_question() -> None:
     assert judge(rules, [biopsy]) == Verdict(False, "rule 'no biopsies'", ("pacs",), "rule 'all'")
 
 
+def test_a_rule_counts_that_holds_for_one_image_of_the_study() -> None:
+    rules = [rule(name="no biopsies", series_description="*biopsy*", analyse=False)]
+    images = [image(body_part="AXILLA"), image(series_description="biopsy")]
+    assert judge(rules, images) == Verdict(False, "rule 'no biopsies'")
+
+
 def test_a_persons_word_comes_before_rules() -> None:
     assert judge([rule(analyse=False)], [image(assumed=True)]).analyse
 
