@@ -12,7 +12,7 @@ from daemon.pipeline import Recipe, analyse
 from dicom_io.errors import FrameError
 from dicom_io.frames import Image
 from dicom_io.recent import RecentFrames
-from model.bundle_file import Bundle
+from model.bundle_file import SHIPPED, Bundle
 from model.errors import DeviceError
 from model.runtime import Predictor
 
@@ -50,9 +50,9 @@ class Analyser:
     predictor: Predictor
 
     @classmethod
-    def load(cls, bundle: Path, device: str) -> "Analyser":
-        """Verify the bundle, load it and run it once."""
-        loaded = Bundle.load(bundle)
+    def load(cls, bundle: Path | None, device: str) -> "Analyser":
+        """Verify the bundle, or the one that ships, load it and run it once."""
+        loaded = Bundle.load(bundle or SHIPPED)
         predictor = Predictor(loaded, device)
         predictor.self_test()
         return cls(loaded, predictor)

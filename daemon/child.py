@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from daemon.errors import AttemptFailed, UnavailableError
+
+if TYPE_CHECKING:  # the process is started before most libraries are imported
+    from daemon.config import Config
 
 log = logging.getLogger(__name__)
 SILENCE_S = 60.0  # without a sign of life the process is taken for hung
@@ -39,7 +42,7 @@ class ChildFailed(AttemptFailed):
 class ChildOptions:
     """What the process needs to start."""
 
-    bundle: Path
+    bundle: Path | None  # None: the one that ships
     device: str
     memory_bytes: int  # RLIMIT_DATA
     silence_s: float = SILENCE_S
@@ -47,14 +50,22 @@ class ChildOptions:
     # -P: a folder named daemon where the service was started is not this package
     command: tuple[str, ...] = (sys.executable, "-P", "-m", "daemon.inference")
 
+    @classmethod
+    def of(cls, config: "Config") -> "ChildOptions":
+        """Return what a configuration asks for."""
+        model = config.model
+        bundle = Path(model.bundle) if model.bundle else None
+        return cls(bundle, model.device, int(model.memory_limit_gb * 2**30))
+
 
 class Child:
     """One analysing process, started on the first request and replaced after it was lost."""
 
-    def __init__(self, options: ChildOptions, on_life: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, options: ChildOptions) -> None:
+        self.on_life: Callable[[], None] = lambda: None  # called at every sign of life
         self._options = options
-        self._on_life = on_life
         self._process: subprocess.Popen[bytes] | None = None
+        self._loaded = False
         self._buffer = b""
         self._owes = False  # an answer that nobody has waited for
         self.description: dict[str, str] = {}
@@ -64,21 +75,11 @@ class Child:
         """Process id, while there is one."""
         return self._process.pid if self._process else None
 
-    def start(self) -> None:
-        """Start the process and wait until its model is loaded.
-
-        Raises
-        ------
-        UnavailableError
-            The bundle or the device cannot be used.
-        ChildLost
-            The process died or hung.
-        """
-        if self._process is not None and self._process.poll() is None:
-            return
+    def launch(self) -> None:
+        """Start the process; its model loads meanwhile."""
         self.stop()
         options = {
-            "bundle": str(self._options.bundle),
+            "bundle": str(self._options.bundle or ""),
             "device": self._options.device,
             "memory_bytes": self._options.memory_bytes,
         }
@@ -89,11 +90,27 @@ class Child:
             stdout=subprocess.PIPE,
             env={**_ENVIRONMENT, **os.environ},
         )
+
+    def start(self) -> None:
+        """Start the process, unless it runs, and wait until its model is loaded.
+
+        Raises
+        ------
+        UnavailableError
+            The bundle or the device cannot be used.
+        ChildLost
+            The process died or hung.
+        """
+        if self._process is None or (self._loaded and self._process.poll() is not None):
+            self.launch()
+        if self._loaded:
+            return
         message = self._receive(self._options.start_s)
         if "ready" not in message:
             self.stop()
             raise UnavailableError(f"model: {message.get('error', 'the process did not start')}")
         self.description = message["ready"]
+        self._loaded = True
         log.info("model loaded", extra={"action": "model_ready", **self.description})
 
     def submit(self, request: dict[str, Any]) -> None:
@@ -140,7 +157,7 @@ class Child:
                 return message["answer"]
             if "error" in message:
                 raise ChildFailed(str(message["error"]), fatal=bool(message.get("fatal")))
-            self._on_life()
+            self.on_life()
 
     def _send(self, line: bytes) -> None:
         stdin = self._process.stdin if self._process else None
@@ -195,6 +212,7 @@ class Child:
     def stop(self) -> None:
         """End the process; it holds nothing that could be lost."""
         process, self._process = self._process, None
+        self._loaded = False
         if process is None:
             return
         process.kill()

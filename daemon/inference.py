@@ -38,7 +38,8 @@ class Analysing(Protocol):
 def _load(options: dict[str, Any]) -> Analysing:
     from daemon.analyser import Analyser
 
-    return Analyser.load(Path(options["bundle"]), options["device"])
+    bundle = options["bundle"]
+    return Analyser.load(Path(bundle) if bundle else None, options["device"])
 
 
 def main(load: Callable[[dict[str, Any]], Analysing] = _load) -> int:

@@ -36,7 +36,7 @@ class Preview:
         self._scratch = scratch
         self._child = Child(
             ChildOptions(
-                Path(),
+                None,
                 "cpu",
                 _MEMORY_BYTES,
                 silence_s=_SILENCE_S,

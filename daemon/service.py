@@ -56,7 +56,7 @@ class Service:
     now
         The wall clock.
     child
-        How the analysing process is started; left out: as the configuration says.
+        The analysing process, which may load its model already; left out: a new one.
     reload
         Reads the configuration again and has the service start anew; raises where it is wrong.
 
@@ -70,7 +70,7 @@ class Service:
         self,
         config: Config,
         now: clock.Clock = clock.now_us,
-        child: ChildOptions | None = None,
+        child: Child | None = None,
         reload: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
@@ -99,13 +99,8 @@ class Service:
         self._threads = Threads(self._stopping, STALL_S)
         self._analyses = Bell()
         self._clock = now
-        self._child = Child(
-            child
-            or ChildOptions(
-                bundle.path, config.model.device, int(config.model.memory_limit_gb * 2**30)
-            ),
-            self._on_life,
-        )
+        self._child = child or Child(ChildOptions.of(config))
+        self._child.on_life = self._on_life
         reader = setup.make_reader(config, bundle, self.database)
         objects = self._folders.objects
         reports = Reports(self.database, objects, now)

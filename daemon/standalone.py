@@ -11,7 +11,6 @@ from daemon.config import Results
 from daemon.reading import reader
 from daemon.summary import summarise
 from dicom_io import render
-from model.bundle_file import SHIPPED
 
 _CINE_FRAMES = 30
 _NODE_ID = "standalone"
@@ -29,7 +28,7 @@ class Standalone:
     """
 
     def __init__(self, bundle: Path | None, device: str) -> None:
-        self._analyser = Analyser.load(bundle or SHIPPED, device)
+        self._analyser = Analyser.load(bundle, device)
         self._reader = reader(
             self._analyser.bundle,
             aggregation=None,

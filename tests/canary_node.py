@@ -59,7 +59,7 @@ def _fail(words: str) -> None:
 def child() -> ChildOptions:
     """Return how the service starts this file as its analysing process."""
     command = (sys.executable, "-m", "tests.canary_node")
-    return ChildOptions(Path("unused"), "cpu", resource.RLIM_INFINITY, command=command)
+    return ChildOptions(None, "cpu", resource.RLIM_INFINITY, command=command)
 
 
 def main() -> int:

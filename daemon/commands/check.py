@@ -195,10 +195,8 @@ def _model(config: "Config") -> str:
     from daemon import setup
     from daemon.child import Child, ChildOptions
 
-    bundle = setup.load_bundle(config)
-    child = Child(
-        ChildOptions(bundle.path, config.model.device, int(config.model.memory_limit_gb * 2**30))
-    )
+    setup.load_bundle(config)
+    child = Child(ChildOptions.of(config))
     try:
         child.start()
         return f"self-test passed on {child.description['device']}"

@@ -30,6 +30,10 @@ def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> i
     """
     os.umask(0o077)  # images and names: for the service's user, whoever starts it
     config = read_config(arguments)
+    from daemon.child import Child, ChildOptions
+
+    analysing = Child(child or ChildOptions.of(config))
+    analysing.launch()  # loads its model while this process imports the rest
     from daemon import logs, setup, systemd
     from daemon.errors import DaemonError
     from daemon.service import Service
@@ -54,7 +58,7 @@ def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> i
     signal.signal(signal.SIGHUP, hung_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    service = Service(config, child=child, reload=reload)
+    service = Service(config, child=analysing, reload=reload)
     service.start()
     service.serve(stop)
     if again.is_set():

@@ -100,7 +100,7 @@ def push(node: ReceptionNode, paths: list[Path]) -> list[int | None]:
 def child_of(memory: int) -> Child:
     """Return the process that decodes, not started; `memory` is its RLIMIT_DATA."""
     command = (sys.executable, "-m", "tests.decoding_process")
-    return Child(ChildOptions(Path("unused"), "none", memory, command=command))
+    return Child(ChildOptions(None, "none", memory, command=command))
 
 
 def analysed(node: ReceptionNode, rows: Rows, memory: int) -> int:

@@ -39,7 +39,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         settings = ChildOptions(
             tmp_path, "cpu", 2**30, command=(sys.executable, str(path)), **options
         )
-        made.append(Child(settings, on_life))
+        made.append(Child(settings))
+        made[-1].on_life = on_life
         return made[-1]
 
     yield child
@@ -261,3 +262,19 @@ def test_threads_of_the_process_wait_asleep(start: Start) -> None:
     """One that waits awake takes the processor from the one that it waits for."""
     script = READY + "for line in sys.stdin: say(answer=dict(os.environ))\n"
     assert ask(start(script), {})["OMP_WAIT_POLICY"] == os.environ.get("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def test_what_was_launched_is_waited_for_and_not_started_twice(start: Start) -> None:
+    child = start(READY + ECHO)
+    child.launch()
+    pid = child.pid
+    assert ask(child, {"n": 1}) == {"n": 1}
+    assert child.pid == pid
+
+
+def test_what_was_launched_and_died_before_it_was_ready_is_lost(start: Start) -> None:
+    child = start("")
+    child.launch()
+    with pytest.raises(ChildLost, match="died"):
+        child.start()
+    assert child.pid is None

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from daemon import schema
-from daemon.child import ChildOptions
+from daemon.child import Child, ChildOptions
 from daemon.errors import ConfigError
 from daemon.service import Service
 from tests import builders
 from tests.builders import QUIET_S, Rows
 from tests.fakes import FakeClock
 
-NO_MODEL = ChildOptions(Path("unused"), "cpu", 1, command=(sys.executable, "-c", ""))
+NO_MODEL = ChildOptions(None, "cpu", 1, command=(sys.executable, "-c", ""))
 
 
 @contextlib.contextmanager
 def made(folder: Path, clock: FakeClock, **tables: object) -> Iterator[Service]:
     """Make a service, and end it."""
-    service = Service(builders.config(folder, **tables), clock, NO_MODEL)
+    service = Service(builders.config(folder, **tables), clock, Child(NO_MODEL))
     try:
         yield service
     finally:
