@@ -1,4 +1,4 @@
-"""The files of ``[tls]``: whether they can be used, until when, and what is made of them."""
+"""Certificates: whether they can be used, until when, and what ``[tls]`` makes of its own."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ _DAY_S = 86400.0
 class Certificate:
     """A certificate that the node shows or trusts."""
 
-    setting: str  # certificate or ca: the key of [tls] that names its file
+    setting: str  # the key that names its file: tls.certificate, tls.ca or http.certificate
     name: str  # the first that it holds
     begins_us: int  # UTC
     ends_us: int  # UTC
@@ -48,7 +48,7 @@ class Certificate:
         day = datetime.fromtimestamp(self.ends_us / SECOND_US, UTC).date()
         days = int(self.left_s(now_us) // _DAY_S)
         when = f"expires on {day}, in {days} days" if days >= 0 else f"expired on {day}"
-        return f"tls.{self.setting}: the certificate of {self.name} {when}"
+        return f"{self.setting}: the certificate of {self.name} {when}"
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,6 @@ class TlsSetup:
     server: ssl.SSLContext | None  # None: the node receives without TLS
     client: ssl.SSLContext
     certificates: tuple[Certificate, ...]  # the node's own first
-
-    def expiry_s(self, now_us: int) -> dict[str, float]:
-        """Return seconds until the first certificate of each setting ends."""
-        left: dict[str, float] = {}
-        for one in self.certificates:
-            left[one.setting] = min(one.left_s(now_us), left.get(one.setting, float("inf")))
-        return left
 
 
 def load(config: Config, now_us: int) -> TlsSetup | None:
@@ -78,9 +71,9 @@ def load(config: Config, now_us: int) -> TlsSetup | None:
     files = _files(config.tls)
     if files is None:
         return None
-    own = _read("certificate", files.certificate)
+    own = _read("tls.certificate", files.certificate)
     _check_valid(own[0], now_us)
-    trusted = _read("ca", files.ca)
+    trusted = _read("tls.ca", files.ca)
     try:
         server = tls.server_context(files) if config.tls.receive else None
         client = tls.client_context(files)
@@ -89,9 +82,30 @@ def load(config: Config, now_us: int) -> TlsSetup | None:
     return TlsSetup(server, client, (*own, *trusted))
 
 
-def log_expiry(setup: TlsSetup, now_us: int) -> None:
+def watched(config: Config, tls: TlsSetup | None) -> tuple[Certificate, ...]:
+    """Return every certificate whose end a person has to know of: those of `tls`, and HTTPS'.
+
+    Raises
+    ------
+    ConfigError
+        The file of ``http.certificate`` cannot be read.
+    """
+    pages = config.http.certificate
+    https = _read("http.certificate", Path(pages)) if pages else ()
+    return (*(tls.certificates if tls else ()), *https)
+
+
+def expiry_s(certificates: Sequence[Certificate], now_us: int) -> dict[str, float]:
+    """Return seconds until the first certificate of each setting ends."""
+    left: dict[str, float] = {}
+    for one in certificates:
+        left[one.setting] = min(one.left_s(now_us), left.get(one.setting, float("inf")))
+    return left
+
+
+def log_expiry(certificates: Sequence[Certificate], now_us: int) -> None:
     """Write a line for each certificate, and a warning for one that ends soon."""
-    for one in setup.certificates:
+    for one in certificates:
         soon = one.ends_soon(now_us)
         log.log(
             logging.WARNING if soon else logging.INFO,
@@ -123,10 +137,10 @@ def _read(setting: str, path: Path) -> Sequence[Certificate]:
     try:
         found = x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
-        raise ConfigError(f"tls.{setting}: cannot read {path} ({error.strerror})") from error
+        raise ConfigError(f"{setting}: cannot read {path} ({error.strerror})") from error
     except ValueError as error:
         raise ConfigError(
-            f"tls.{setting}: {path} holds no PEM certificate, or a damaged one"
+            f"{setting}: {path} holds no PEM certificate, or a damaged one"
         ) from error
     return [
         Certificate(

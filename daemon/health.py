@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from daemon import metrics
 from daemon.audit import Trail
-from daemon.certificates import TlsSetup
+from daemon.certificates import Certificate
 from daemon.child import Child
 from daemon.clock import Clock
 from daemon.config import Config
@@ -31,7 +31,7 @@ class Health:
         clock: Clock,
         threads: Threads,
         child: Child,
-        tls: TlsSetup | None,
+        watched: Sequence[Certificate],
         trail: Trail | None,
         receiving: Callable[[], bool],
     ) -> None:
@@ -41,11 +41,14 @@ class Health:
         self._clock = clock
         self._threads = threads
         self._child = child
-        self._tls = tls
+        self._watched = watched
         self._trail = trail
         self._receiving = receiving
         self.model_problem = "the model is still loading"  # "": it is there
         self.model_failed = False
+        self.refused_reload = (
+            ""  # why the configuration was not read again; "": it was, or not asked
+        )
 
     def ailments(self) -> list[str]:
         """Return the threads that are stuck."""
@@ -64,8 +67,7 @@ class Health:
     def certificates(self) -> list[tuple[str, bool]]:
         """Return each certificate in words, and whether it ends soon."""
         now = self._clock()
-        shown = self._tls.certificates if self._tls else ()
-        return [(one.words(now), one.ends_soon(now)) for one in shown]
+        return [(one.words(now), one.ends_soon(now)) for one in self._watched]
 
     def device(self) -> str:
         """Return where the model runs; empty while it loads."""
@@ -84,8 +86,7 @@ class Health:
             "axnode_audit_lost_total": float(self._trail.lost if self._trail else 0),
         }
         now = self._clock()
-        if self._tls is not None:
-            values |= metrics.certificates(self._tls, now)
+        values |= metrics.certificates(self._watched, now)
         with self._database.read() as connection:
             return values | metrics.rows(connection, self._destinations(), now)
 

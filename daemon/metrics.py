@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection
 
 from daemon import status
-from daemon.certificates import TlsSetup
+from daemon.certificates import Certificate, expiry_s
 
 _SHOWN = ("pending", "stored", "delivered", "parked")
 
@@ -24,9 +24,9 @@ def rows(connection: Connection, destinations: Sequence[str], now_us: int) -> di
     return values
 
 
-def certificates(tls: TlsSetup, now_us: int) -> dict[str, float]:
+def certificates(watched: Sequence[Certificate], now_us: int) -> dict[str, float]:
     """Return for how long each certificate is still good."""
     return {
-        f'axnode_certificate_expiry_seconds{{setting="{setting}"}}': left
-        for setting, left in tls.expiry_s(now_us).items()
+        f'axnode_certificate_expiry_seconds{{setting="{setting.removeprefix("tls.")}"}}': left
+        for setting, left in expiry_s(watched, now_us).items()
     }

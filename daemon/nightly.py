@@ -2,15 +2,18 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 
 from daemon import certificates, config, reconcile
-from daemon.certificates import TlsSetup
+from daemon.certificates import Certificate
 from daemon.clock import Clock
 from daemon.database import Database
 from daemon.retention import Retention
 from daemon.spool import Folders
+from daemon.store import forget_refusals
 
 log = logging.getLogger(__name__)
+_REFUSALS = 10_000  # that are remembered
 
 
 class Nightly:
@@ -18,8 +21,8 @@ class Nightly:
 
     Parameters
     ----------
-    tls
-        The node's certificates; None: it has none.
+    watched
+        Certificates whose end is told ahead.
     stopping
         Set when the service stops: the rest waits for the next night.
     """
@@ -29,14 +32,14 @@ class Nightly:
         settings: config.Retention,
         database: Database,
         folders: Folders,
-        tls: TlsSetup | None,
+        watched: Sequence[Certificate],
         clock: Clock,
         stopping: threading.Event,
     ) -> None:
         self._database = database
         self._spool = folders.spool
         self._kinds = (reconcile.instances(folders.spool), reconcile.objects(folders.objects))
-        self._tls = tls
+        self._watched = watched
         self._clock = clock
         self._stopping = stopping
         self._retention = Retention(
@@ -50,7 +53,7 @@ class Nightly:
             kind.words: reconcile.sweep(self._database, kind, stopping=self._stopping)
             for kind in self._kinds
         }
+        self._database.write(lambda c: forget_refusals(c, _REFUSALS))
         free = self._spool.free_bytes() // 2**30
         log.info("nightly check", extra={"action": "nightly", "free_gib": free, "swept": swept})
-        if self._tls is not None:
-            certificates.log_expiry(self._tls, self._clock())
+        certificates.log_expiry(self._watched, self._clock())

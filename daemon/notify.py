@@ -64,7 +64,10 @@ class Notifier:
         now, found = self._monotonic(), {each.key: each for each in self._look()}
         self._since = {key: self._since.get(key, now) for key in found}
         for key, trouble in found.items():
-            if key not in self._told and now - self._since[key] >= trouble.lasting_s:
+            told = self._told.get(key)
+            if told is not None and trouble.number <= told.number:
+                self._told[key] = trouble  # fewer than before: what comes on top is told again
+            elif now - self._since[key] >= trouble.lasting_s:
                 pulse()
                 if not self._tell("begun", trouble):
                     return

@@ -81,6 +81,7 @@ class Service:
             bundle = setup.load_bundle(config)
             setup.guard_demonstration(config, bundle)
             self._tls = tls = certificates.load(config, now())
+            watched = certificates.watched(config, tls)
         except ConfigError as error:
             notes.misconfigured(str(error))
             self._end_trail()
@@ -123,7 +124,7 @@ class Service:
             config, self.database, now, judge, *identity, queued=self._analyses.ring
         )
         self._nightly = Nightly(
-            config.retention, self.database, self._folders, tls, now, self._stopping
+            config.retention, self.database, self._folders, watched, now, self._stopping
         )
         reception = Reception(config, self.database, self._folders.spool, now, reports, notes)
         self._teller: Teller | None = None
@@ -143,7 +144,7 @@ class Service:
             now,
             self._threads,
             self._child,
-            tls,
+            watched,
             self._trail,
             lambda: self._acceptor.alive,
         )
@@ -294,8 +295,12 @@ class Service:
         self._outbox.ring()
 
     def reload(self) -> None:
-        """Read the configuration again and start anew; raise `ConfigError` where it is wrong."""
-        self._reload()
+        """Read the configuration again and start anew; raise `DaemonError` where it is wrong."""
+        try:
+            self._reload()
+        except DaemonError as error:
+            self.health.refused_reload = str(error)
+            raise
 
 
 def _acceptor(

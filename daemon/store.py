@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, select, update
 
 from daemon import schema
 from daemon.events import move_study, record
@@ -235,6 +235,13 @@ def add_refusal(
         connection.execute(
             insert(table).values(address=address, calling_ae=calling_ae, what=what[:128], **values)
         )
+
+
+def forget_refusals(connection: Connection, most: int) -> None:
+    """Delete all but the latest; whoever invents titles must not fill the disk."""
+    table = schema.refusals
+    nth = select(table.c.last_us).order_by(table.c.last_us.desc()).offset(most).limit(1)
+    connection.execute(delete(table).where(table.c.last_us <= nth.scalar_subquery()))
 
 
 def _open_study(connection: Connection, received: Received, now_us: int) -> int:

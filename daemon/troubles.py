@@ -23,6 +23,7 @@ class Trouble:
     remedy: str  # what to do
     serious: bool  # the node does not do its work because of it
     lasting_s: float = 0.0  # how long before anybody is told
+    number: int = 1  # of them: more than there were are told again
 
 
 class Ailing(Protocol):
@@ -33,6 +34,10 @@ class Ailing(Protocol):
 
     def unready(self) -> list[str]:
         """Return what keeps the node from taking studies."""
+
+    @property
+    def refused_reload(self) -> str:
+        """Why the configuration was not read again; empty: nothing is wrong with it."""
 
     def certificates(self) -> list[tuple[str, bool]]:
         """Return each certificate in words, and whether it ends soon."""
@@ -66,6 +71,14 @@ def _of_service(service: Ailing) -> Iterator[Trouble]:
             not loads,
             _LOADING_S if loads else 0.0,
         )
+    if service.refused_reload:
+        yield Trouble(
+            "reload",
+            f"the configuration was not read again: {service.refused_reload}",
+            "correct the file and reload; the settings of before are in force until then, and the "
+            "service would not start with this file",
+            False,
+        )
     for words, soon in service.certificates():
         if soon:
             yield Trouble(
@@ -94,4 +107,5 @@ def _of_rows(connection: Connection, destinations: Sequence[str]) -> Iterator[Tr
             f"{parked} studies are parked" if parked > 1 else "a study is parked",
             "open it, put right what it says, and retry",
             False,
+            number=parked,
         )

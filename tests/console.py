@@ -43,6 +43,7 @@ class FakeRunning:
     expiring: list[tuple[str, bool]] = field(default_factory=list)
     silent: bool = False  # its destinations do not answer
     wrong: str = ""  # what the configuration has become
+    refused_reload: str = ""
     woken: int = 0
     reloads: int = 0
 

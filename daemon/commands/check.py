@@ -179,14 +179,18 @@ def _free(config: "Config", table: str) -> bool:
 
 
 def _console(config: "Config") -> str:
-    from daemon import http
+    from daemon import certificates, clock, http
     from daemon.console.app import closed
 
     http.check_certificate(config.http)
     _free(config, "http")
+    now = clock.now_us()
+    doubts = [one.words(now) for one in certificates.watched(config, None) if one.ends_soon(now)]
     problem = closed(config)
     if problem:
-        raise _Doubt(problem)
+        doubts.append(problem)
+    if doubts:
+        raise _Doubt("; ".join(doubts))
     scheme = "https" if config.http.certificate else "http"
     return f"{scheme}://{config.http.host}:{config.http.port}, {len(config.users)} may sign in"
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from daemon.commands.common import add_config, read_config
 
 if TYPE_CHECKING:  # help must not wait for the libraries behind it
-    from daemon.child import ChildOptions
+    from daemon.child import Child, ChildOptions
+    from daemon.config import Config
 
 log = logging.getLogger("daemon.commands.serve")
 
@@ -34,12 +35,20 @@ def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> i
 
     analysing = Child(child or ChildOptions.of(config))
     analysing.launch()  # loads its model while this process imports the rest
+    try:
+        return _serve(arguments, config, analysing)
+    finally:
+        analysing.stop()
+
+
+def _serve(arguments: argparse.Namespace, config: "Config", analysing: "Child") -> int:
     from daemon import logs, setup, systemd
     from daemon.errors import DaemonError
     from daemon.service import Service
 
     logs.configure()
     stop, again = threading.Event(), threading.Event()
+    service: Service | None = None
 
     def reload() -> None:
         setup.check_usable(read_config(arguments), config)
@@ -49,7 +58,7 @@ def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> i
 
     def hung_up(*_: object) -> None:
         try:
-            reload()
+            (reload if service is None else service.reload)()
         except DaemonError as error:
             log.error("not reloaded", extra={"action": "reload", "reason": str(error)})
         except Exception:

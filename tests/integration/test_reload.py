@@ -28,13 +28,15 @@ def wait_for_line(node: Node, words: str, count: int = 1, timeout_s: float = 60)
 
 
 def test_a_wrong_configuration_changes_nothing(tmp_path: Path) -> None:
-    with Node(tmp_path) as node:
+    with Node(tmp_path, users=list(USERS)) as node:
         rewrite(node, "quiet_period_s = 0.5", "quiet_period = 0.5")
         os.kill(node.pid, signal.SIGHUP)
         wait_for_line(node, "not reloaded")
         assert "study.quiet_period: unknown key" in node.log
         scu.echo(node.remote())
         assert node.log.count('"ready"') == 1
+        with browser(f"http://127.0.0.1:{node.http_port}", "anna") as anna:
+            assert "study.quiet_period: unknown key" in anna.get("/").text
 
 
 def test_a_right_one_has_the_process_start_anew_in_its_place(tmp_path: Path) -> None:

@@ -70,8 +70,8 @@ def test_what_is_known_of_the_certificates(site: Site) -> None:
     setup = certificates.load(configured(site), now)
     assert setup is not None
     assert [(one.setting, one.name) for one in setup.certificates] == [
-        ("certificate", "node.example.org"),
-        ("ca", "Test Authority"),
+        ("tls.certificate", "node.example.org"),
+        ("tls.ca", "Test Authority"),
     ]
     own = setup.certificates[0]
     day = datetime.fromtimestamp(own.ends_us / 1e6, UTC).date()
@@ -80,9 +80,9 @@ def test_what_is_known_of_the_certificates(site: Site) -> None:
         f"tls.certificate: the certificate of node.example.org expires on {day}, in 364 days"
     )
     assert own.words(now + seconds(365 * DAY_S)).endswith(f"expired on {day}")
-    left = setup.expiry_s(now)
-    assert left["certificate"] == pytest.approx(365 * DAY_S, abs=600)
-    assert left["ca"] == pytest.approx(1000 * DAY_S, abs=600)
+    left = certificates.expiry_s(setup.certificates, now)
+    assert left["tls.certificate"] == pytest.approx(365 * DAY_S, abs=600)
+    assert left["tls.ca"] == pytest.approx(1000 * DAY_S, abs=600)
 
 
 def test_of_several_authorities_the_first_to_end_counts(site: Site, tmp_path: Path) -> None:
@@ -91,7 +91,8 @@ def test_of_several_authorities_the_first_to_end_counts(site: Site, tmp_path: Pa
     both.write_bytes(site.ca.read_bytes() + old.certificate.read_bytes())
     setup = certificates.load(configured(site, ca=str(both)), now_us())
     assert setup is not None
-    assert setup.expiry_s(now_us())["ca"] == pytest.approx(5 * DAY_S, abs=600)
+    left = certificates.expiry_s(setup.certificates, now_us())
+    assert left["tls.ca"] == pytest.approx(5 * DAY_S, abs=600)
 
 
 @pytest.mark.parametrize(("days", "soon"), [(29.9, True), (30.1, False)])
@@ -168,11 +169,13 @@ def test_the_command_ends_with_2_and_one_line(site: Site, tmp_path: Path) -> Non
 
 @pytest.fixture
 def service(site: Site, tmp_path: Path) -> Iterator[Service]:
-    """Make a service that is not started; its node's certificate has ten days left."""
+    """Make a service that is not started; its certificates have ten days left, and twenty."""
     own = site.authority.issue("soon.example.org", days=10)
+    pages = of(site.authority.issue("pages.example.org", days=20))
     pacs = {"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 4242}
     tables = {
         "tls": table(site, **of(own)),
+        "http": pages,
         "destinations": [pacs, {**pacs, "name": "secured", "tls": True, "certificate_name": "p"}],
     }
     made = Service(builders.config(tmp_path, **tables), FakeClock(now_us()))
@@ -205,16 +208,23 @@ def test_metrics_tell_how_long_they_are_good(service: Service) -> None:
     left = values['axnode_certificate_expiry_seconds{setting="certificate"}']
     assert left == pytest.approx(10 * DAY_S, abs=600)
     assert values['axnode_certificate_expiry_seconds{setting="ca"}'] > 900 * DAY_S
+    left = values['axnode_certificate_expiry_seconds{setting="http.certificate"}']
+    assert left == pytest.approx(20 * DAY_S, abs=600)
 
 
 def test_the_nightly_check_warns(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     service.nightly()
     lines = [r for r in caplog.records if getattr(r, "action", "") == "certificate"]
-    assert [line.levelname for line in lines] == ["WARNING", "INFO"]
+    assert [line.levelname for line in lines] == ["WARNING", "INFO", "WARNING"]
     assert "soon.example.org expires on" in lines[0].getMessage()
     assert lines[0].getMessage().endswith("renew it and restart the service")
-    assert [getattr(line, "days", None) for line in lines] == [9, 999]
+    assert [getattr(line, "days", None) for line in lines] == [9, 999, 19]
+
+
+def test_a_person_is_told_of_each_that_ends_soon(service: Service) -> None:
+    told = [each.words.partition(":")[0] for each in service.health.troubles()]
+    assert told[-2:] == ["tls.certificate", "http.certificate"]
 
 
 def said(capsys: pytest.CaptureFixture[str], config: Config) -> str:
@@ -235,6 +245,19 @@ def test_the_check_warns_ahead(site: Site, capsys: pytest.CaptureFixture[str]) -
     line = capsys.readouterr().out
     assert line.startswith("warn  tls ")
     assert "in 28 days" in line
+
+
+def test_the_check_warns_ahead_of_the_pages_certificate(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = builders.config(
+        Path("/unused"), http={"port": 0, **of(site.authority.issue("pages", days=29))}
+    )
+    assert check._report("console", lambda: check._console(settings))
+    line = capsys.readouterr().out
+    assert line.startswith(
+        "warn  console        http.certificate: the certificate of pages expires"
+    )
 
 
 def test_the_check_fails_afterwards(site: Site, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from daemon import schema
 from daemon.audit_messages import Access, Administered, SignIn
 from daemon.console.accounts import hash_token
+from daemon.store import add_refusal
 from tests.builders import STUDY
 from tests.console import PACS, PASSWORD, Console, FakeRunning, form_token, press, served
 
@@ -229,6 +230,35 @@ def test_a_destination_is_called(console: Console, anna: httpx.Client) -> None:
     answer = press(anna, "/peers", "/peers/pacs/echo")
     assert (answer.status_code, "connection refused" in answer.text) == (502, True)
     assert Administered("anna", "127.0.0.1", "C-ECHO to pacs") in console.audit
+
+
+def test_a_tool_that_offers_everything_hides_no_rejected_association(
+    console: Console, anna: httpx.Client
+) -> None:
+    def refuse(at_us: int, title: str, what: str, reason: str) -> None:
+        console.rows.database.write(
+            lambda c: add_refusal(c, "10.0.0.9", title, what, "Implicit", reason, at_us)
+        )
+
+    refuse(1, "US9", "association", "US9 is not among the [[sources]]")
+    refuse(2, "US1", "Storage 0", "transfer syntaxes not supported")
+    for number in range(120):
+        refuse(3 + number, "TOOL", f"Storage {number}", "abstract syntax not supported")
+    with console.program("viewer") as program:
+        found = program.get("/peers").json()["refusals"]
+    assert [(each["calling_ae"], each["what"], len(each["classes"])) for each in found] == [
+        ("US9", "association", 0),
+        ("TOOL", "120 classes", 120),
+        ("US1", "Storage 0", 0),
+    ]
+    assert "<summary>120 classes</summary>" in anna.get("/peers").text
+
+
+def test_a_refused_reload_is_on_the_first_page(console: Console, anna: httpx.Client) -> None:
+    console.running.refused_reload = "study.quiet_period: unknown key"
+    page = anna.get("/").text
+    assert "not read again: study.quiet_period: unknown key" in page
+    assert "would not start with this file" in page
 
 
 def test_results_are_downloaded_from_their_own_study_only(

@@ -76,6 +76,20 @@ def test_what_could_not_be_told_is_told_later() -> None:
     assert site.turn() == [("over", "unready disk")]
 
 
+def test_one_more_that_is_parked_is_told_and_one_less_is_not() -> None:
+    site = Site()
+
+    def parked(number: int) -> Trouble:
+        return Trouble(PARKED, f"{number} studies are parked", "open them", False, number=number)
+
+    assert site.turn(parked(1)) == [("begun", PARKED)]
+    assert site.turn(parked(1)) == []
+    assert site.turn(parked(3)) == [("begun", PARKED)]
+    assert site.turn(parked(2)) == []
+    assert site.turn(parked(3)) == [("begun", PARKED)]
+    assert site.turn() == [("over", PARKED)]
+
+
 @contextmanager
 def webhook(status: int) -> Iterator[tuple[str, list[tuple[str, dict[str, object]]]]]:
     """Serve a webhook; yield its URL, and what it is told."""

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from sqlalchemy import update
+from sqlalchemy import Connection, update
 
 from daemon import schema
 from daemon.audit_messages import Alert, Event, Transfer
@@ -19,6 +19,7 @@ from daemon.config import Config
 from daemon.database import Database
 from daemon.receive import Reception
 from daemon.spool import Spool
+from daemon.store import add_refusal, forget_refusals
 from dicom_io import part10, syntaxes
 from dicom_io.acceptor import Peer, StoreRequest
 from dicom_io.errors import InvalidInstanceUID, MalformedInstance, StoreRefused
@@ -307,6 +308,18 @@ def test_what_is_accepted_is_images_and_results(site: Site) -> None:
 def test_without_sources_everyone_may_call(site: Site) -> None:
     assert site.reception.associate(PEER) is None
     assert site.rows.all(schema.refusals) == []
+
+
+def test_of_invented_titles_the_latest_are_remembered(site: Site) -> None:
+    def refuse(connection: Connection, number: int) -> None:
+        add_refusal(connection, "10.0.0.5", f"T{number}", "association", "", "why", number)
+
+    for number in range(5):
+        site.rows.database.write(lambda c, n=number: refuse(c, n))
+    for most, left in ((7, 5), (5, 5), (2, 2)):
+        site.rows.database.write(lambda c, most=most: forget_refusals(c, most))
+        assert len(site.rows.all(schema.refusals)) == left
+    assert {row.calling_ae for row in site.rows.all(schema.refusals)} == {"T3", "T4"}
 
 
 def test_a_wrong_called_title_is_rejected_and_recorded(site: Site) -> None:
