@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from daemon.audit_messages import Event, Noted, messages
+from daemon.audit_events import Event, Noted
+from daemon.audit_messages import messages
 from daemon.clock import Clock
 from daemon.config import Config
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from daemon.audit import Note, nowhere
-from daemon.audit_messages import (
+from daemon.audit_events import (
     CREATED,
     KNOWN,
     LOGIN,

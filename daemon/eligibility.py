@@ -14,7 +14,7 @@ from dicom_io.frames import read_header
 
 
 class Known(Protocol):
-    """What is known of an image without its header: `daemon.assemble.Member`."""
+    """What is known of an image without its header: `daemon.decision.Member`."""
 
     @property
     def instance_hash(self) -> str:

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from daemon import certificates, config, reconcile
 from daemon.certificates import Certificate
@@ -11,6 +12,9 @@ from daemon.database import Database
 from daemon.retention import Retention
 from daemon.spool import Folders
 from daemon.store import forget_refusals
+
+if TYPE_CHECKING:
+    from apscheduler.schedulers.background import BackgroundScheduler
 
 log = logging.getLogger(__name__)
 _REFUSALS = 10_000  # that are remembered
@@ -57,3 +61,14 @@ class Nightly:
         free = self._spool.free_bytes() // 2**30
         log.info("nightly check", extra={"action": "nightly", "free_gib": free, "swept": swept})
         certificates.log_expiry(self._watched, self._clock())
+
+
+def started_calendar(nightly: Callable[[], None]) -> "BackgroundScheduler":
+    """Start a calendar that calls `nightly` once a night."""
+    from apscheduler.schedulers.background import BackgroundScheduler
+
+    calendar = BackgroundScheduler(timezone="UTC")
+    # a machine that was asleep then makes up for one night, however many it missed
+    calendar.add_job(nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None)
+    calendar.start()
+    return calendar

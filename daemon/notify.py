@@ -9,11 +9,13 @@ import logging
 import socket
 import ssl
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 
+from daemon.config import Config
 from daemon.pulse import Pulse
 from daemon.troubles import Trouble
 
@@ -107,9 +109,12 @@ class Notifier:
             self.turn(pulse)
 
 
-def node_name(ae_title: str) -> str:
-    """Return what a node calls itself."""
-    return f"{ae_title}@{socket.gethostname()}"
+def notifier(config: Config, look: Look) -> Notifier:
+    """Return what tells the webhook of a configuration."""
+    settings = config.notify
+    post = to_webhook(settings.webhook or "", settings.secret)
+    name = f"{config.node.ae_title}@{socket.gethostname()}"
+    return Notifier(name, look, post, time.monotonic)
 
 
 def to_webhook(url: str, token: str | None) -> Post:

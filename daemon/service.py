@@ -22,7 +22,7 @@ from daemon.eligibility import by_headers
 from daemon.errors import ConfigError, DaemonError, UnavailableError
 from daemon.health import Health
 from daemon.http import HttpServer
-from daemon.nightly import Nightly
+from daemon.nightly import Nightly, started_calendar
 from daemon.outbox import Outbox
 from daemon.publish import Publisher
 from daemon.pulse import Pulse
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from daemon.console.desk import Desk
-    from daemon.notify import Notifier
 
 log = logging.getLogger(__name__)
 STALL_S = START_S + 30.0  # a thread that has not advanced for so long is stuck
@@ -176,8 +175,11 @@ class Service:
         if self._teller is not None:
             self._threads.start("commitment", partial(self._teller.run, self._stopping))
         if self.config.notify.webhook is not None:
-            self._threads.start("notify", partial(self._notifier().run, self._stopping))
-        self._calendar = self._started_calendar()
+            from daemon.notify import notifier
+
+            told = notifier(self.config, self.health.troubles)
+            self._threads.start("notify", partial(told.run, self._stopping))
+        self._calendar = started_calendar(self.nightly)
         self._notes.activity(started=True)
         systemd.notify("READY=1")
         log.info(
@@ -185,25 +187,6 @@ class Service:
             extra={"action": "start", "port": self.port, "http_port": self.http_port},
         )
         build.load()
-
-    def _notifier(self) -> "Notifier":
-        from daemon.notify import Notifier, node_name, to_webhook
-
-        settings = self.config.notify
-        post = to_webhook(settings.webhook or "", settings.secret)
-        name = node_name(self.config.node.ae_title)
-        return Notifier(name, self.health.troubles, post, time.monotonic)
-
-    def _started_calendar(self) -> "BackgroundScheduler":
-        from apscheduler.schedulers.background import BackgroundScheduler
-
-        calendar = BackgroundScheduler(timezone="UTC")
-        # a machine that was asleep then makes up for one night, however many it missed
-        calendar.add_job(
-            self.nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None
-        )
-        calendar.start()
-        return calendar
 
     def _sources_tls(self) -> ssl.SSLContext | None:
         """Return what modalities are called back in: what they call in."""

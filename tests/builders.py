@@ -14,10 +14,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 from sqlalchemy import Table, select
 
 from daemon import identity, jobs, schema
-from daemon.assemble import Assembler, Member
+from daemon.assemble import Assembler
 from daemon.clock import Clock, seconds
 from daemon.config import Config, parse
 from daemon.database import Database
+from daemon.decision import Member
 from daemon.integrity import instance_digest
 from daemon.jobs import Job, StoredObject
 from daemon.publish import Publisher

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from daemon.audit_messages import Event
+from daemon.audit_events import Event
 from daemon.audit_notes import Notes
 from daemon.clock import Clock
 from daemon.config import Http

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from daemon.console.depends import ActingProgram, Program, TheDesk
-from daemon.console.desk import StudyPage
 from daemon.console.diagnostics import settings
 from daemon.console.drift import Day
+from daemon.console.listing import StudyPage
 from daemon.console.overview import Overview
 from daemon.console.peers import Peers
 from daemon.console.study import Study

@@ -3,31 +3,31 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy import Connection, func, select
 
-from daemon import by_hand, identity, schema, status, unpark
+from daemon import by_hand, schema, unpark
 from daemon.audit_notes import Notes
 from daemon.clock import SECOND_US, Clock
 from daemon.config import Config
+from daemon.console import listing
 from daemon.console.accounts import Person
 from daemon.console.drift import Day, drift
 from daemon.console.files import File, Files
+from daemon.console.listing import StudyPage
 from daemon.console.overview import Overview, overview
 from daemon.console.peers import Peers, peers
 from daemon.console.study import Study, study
 from daemon.console.words import ROLES
 from daemon.database import Database
-from daemon.errors import InputError, UnknownError
+from daemon.errors import UnknownError
 from daemon.fallback import destinations_for
 from daemon.spool import Folders
 from daemon.troubles import Ailing
 from model.bundle_file import Bundle
 
-PAGE = 50  # studies
 _DRIFT_US = 60 * SECOND_US  # for which it is kept: it reads the rows of three months
-_FOUND = 50  # studies of one patient or UID that are listed
 
 
 class Ailments(Ailing, Protocol):
@@ -56,29 +56,6 @@ class Asker:
 
     person: Person
     address: str
-
-
-@dataclass(frozen=True)
-class StudyRow:
-    """A study in a list."""
-
-    study_id: int
-    study_uid: str
-    state: str
-    reason: str
-    instances: int
-    version: int
-    source_ae: str
-    received_us: int
-    last_instance_us: int
-
-
-@dataclass(frozen=True)
-class StudyPage:
-    """A page of the list."""
-
-    studies: tuple[StudyRow, ...]
-    older: str | None  # what `after` is for the next page; None: this is the last
 
 
 class Desk:
@@ -145,33 +122,13 @@ class Desk:
         InputError
             `after` is no place in the list.
         """
-        page = status.Page(state, source_ae, since_us, until_us, _place(after), PAGE + 1)
         with self._database.read() as connection:
-            rows = status.studies(connection, page)
-        older = None
-        if len(rows) > PAGE:
-            older = "-".join(map(str, rows[PAGE - 1]["key"]))
-        return StudyPage(tuple(_row(row) for row in rows[:PAGE]), older)
+            return listing.page(connection, state, source_ae, since_us, until_us, after)
 
     def find(self, words: str) -> StudyPage:
         """Return the studies of a Study Instance UID, or of its beginning, or of a PatientID."""
-        words = words.strip()
-        if not words:
-            return StudyPage((), None)
         with self._database.read() as connection:
-            ids = _by_uid(connection, words) or self._by_patient(connection, words)
-            rows = status.studies(connection, status.Page(ids=tuple(ids), most=_FOUND))
-        return StudyPage(tuple(_row(row) for row in rows), None)
-
-    def _by_patient(self, connection: Connection, patient_id: str) -> list[int]:
-        table = schema.instances
-        keys = {
-            identity.patient_key(self._database.node_id, patient_id.encode(encoding))
-            for encoding in ("utf-8", "latin-1")
-            if _fits(patient_id, encoding)
-        }
-        found = select(table.c.study_id).where(table.c.patient_key.in_(keys)).distinct()
-        return list(connection.execute(found.limit(_FOUND)).scalars())
+            return listing.find(connection, self._database.node_id, words)
 
     def study(self, study_id: int) -> Study:
         """Return one study; `InputError` where there is none."""
@@ -302,43 +259,3 @@ class Desk:
         if found is None:
             raise UnknownError("no such study is known")
         return str(found)
-
-
-def _place(after: str | None) -> tuple[int, int] | None:
-    if after is None:
-        return None
-    at, _, number = after.partition("-")
-    if not (at.isdecimal() and number.isdecimal() and len(after) < 40):
-        raise InputError("after: no place in the list of studies")
-    return int(at), int(number)
-
-
-def _row(row: dict[str, Any]) -> StudyRow:
-    return StudyRow(
-        study_id=row["key"][1],
-        study_uid=row["study_uid"],
-        state=row["state"],
-        reason=row["reason"],
-        instances=row["instances"],
-        version=row["version"],
-        source_ae=row["source_ae"],
-        received_us=row["received_us"],
-        last_instance_us=row["last_instance_us"],
-    )
-
-
-def _by_uid(connection: Connection, words: str) -> list[int]:
-    if words.strip("0123456789."):
-        return []
-    table = schema.studies
-    # ':' is what follows the digits: all that begins so, as a range of the index
-    begins = table.c.study_uid >= words, table.c.study_uid < f"{words}:"
-    return list(connection.execute(select(table.c.id).where(*begins).limit(_FOUND)).scalars())
-
-
-def _fits(text: str, encoding: str) -> bool:
-    try:
-        text.encode(encoding)
-    except UnicodeEncodeError:
-        return False
-    return True

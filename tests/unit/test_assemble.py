@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from daemon import identity, schema
-from daemon.assemble import POLL_S, Decision, Latest, Member, decide, ready
+from daemon.assemble import POLL_S
 from daemon.clock import seconds
+from daemon.decision import Decision, Latest, Member, decide, ready
 from daemon.lifecycle import StudyState
 from daemon.spool import Spool
 from tests import builders

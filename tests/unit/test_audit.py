@@ -12,7 +12,7 @@ import pytest
 
 from daemon import audit
 from daemon.audit import Trail, open_trail
-from daemon.audit_messages import (
+from daemon.audit_events import (
     KNOWN,
     MINOR_FAILURE,
     NODE_AUTHENTICATION,
@@ -23,8 +23,8 @@ from daemon.audit_messages import (
     Event,
     Noted,
     Transfer,
-    messages,
 )
+from daemon.audit_messages import messages
 from tests import builders
 from tests.audit_schema import check, code, roles, subjects
 from tests.fakes import NOON_US, FakeClock, full_disk

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from daemon import schema
-from daemon.audit_messages import Access, Administered, SignIn
+from daemon.audit_events import Access, Administered, SignIn
 from daemon.console.accounts import hash_token
 from daemon.store import add_refusal
 from tests.builders import STUDY

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from daemon import schema, unpark
-from daemon.audit_messages import Event, Transfer
+from daemon.audit_events import Event, Transfer
 from daemon.audit_notes import Notes
 from daemon.bell import Bell
 from daemon.clock import seconds

@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from sqlalchemy import Connection, update
 
 from daemon import schema
-from daemon.audit_messages import Alert, Event, Transfer
+from daemon.audit_events import Alert, Event, Transfer
 from daemon.audit_notes import Notes
 from daemon.commitment import Reports
 from daemon.config import Config
