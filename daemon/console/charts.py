@@ -9,9 +9,11 @@ from markupsafe import Markup, escape
 from daemon.console.drift import Day
 from daemon.console.overview import Hour
 from dicom_io.node_colour import rgb
+from model.bundle_file import OperatingPoint
 
 _WIDTH, _HEIGHT = 720, 180
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 8, 24
+_SQUARE, _MARGIN = 240, 40  # of charts of two shares
 
 
 def studies_per_hour(hours: Sequence[Hour]) -> Markup:
@@ -67,6 +69,73 @@ def scores_per_day(days: Sequence[Day], threshold: float) -> Markup:
     return _svg(words, _axis(1.0, "{:.1f}") + boxes + line + limit + labels)
 
 
+def operating_points(points: Sequence[OperatingPoint], threshold: float) -> Markup:
+    """Draw sensitivity over 1 - specificity of each point that states them, with its intervals."""
+    stated = sorted(
+        (
+            (point.sensitivity, 1 - point.specificity, point)
+            for point in points
+            if point.sensitivity is not None and point.specificity is not None
+        ),
+        key=lambda each: each[:2],
+    )
+    if not stated:
+        return Markup("")
+    ticks = "".join(
+        _stroke("grid", (share, 0), (share, 1))
+        + _stroke("grid", (0, share), (1, share))
+        + _text(share, 0, f"{share:.1f}", down=16, anchor="middle")
+        + _text(0, share, f"{share:.1f}", left=8, down=4, anchor="end")
+        for share in (0.0, 0.5, 1.0)
+    )
+    drawn = "".join(
+        _point(
+            across, up, point, (number + 0.5) / len(stated), in_force=point.threshold == threshold
+        )
+        for number, (up, across, point) in enumerate(stated)
+    )
+    names = _text(0.5, 0, "1 - specificity", down=32, anchor="middle") + _text(
+        0, 1, "sensitivity", down=-8
+    )
+    words = f"{len(stated)} operating points by sensitivity and 1 - specificity"
+    box = f"0 0 {2 * _SQUARE + 2 * _MARGIN} {_SQUARE + 2 * _MARGIN}"
+    body = ticks + _stroke("grid", (0, 0), (1, 1)) + drawn + names
+    return _svg(words, body, box, "chart square")
+
+
+def _point(across: float, up: float, point: OperatingPoint, level: float, *, in_force: bool) -> str:
+    """Draw a point with its intervals; its name stands beside the square, at a level of its own."""
+    low, high = point.specificity_ci95 or (1 - across, 1 - across)
+    least, most = point.sensitivity_ci95 or (up, up)
+    x, y = _place(across, up)
+    look = "dot chosen" if in_force else "dot"
+    return (
+        _stroke("spread", (1 - high, up), (1 - low, up))
+        + _stroke("spread", (across, least), (across, most))
+        + _stroke("grid", (across, up), (1.06, level))
+        + f'<circle class="{look}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+        + _text(1.08, level, point.name + (", in force" if in_force else ""), down=4)
+    )
+
+
+def _stroke(look: str, start: tuple[float, float], end: tuple[float, float]) -> str:
+    (x1, y1), (x2, y2) = _place(*start), _place(*end)
+    return f'<line class="{look}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _text(
+    across: float, up: float, words: str, *, left: float = 0, down: float = 0, anchor: str = "start"
+) -> str:
+    x, y = _place(across, up)
+    return (
+        f'<text x="{x - left:.1f}" y="{y + down:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+    )
+
+
+def _place(across: float, up: float) -> tuple[float, float]:
+    return _MARGIN + _SQUARE * across, _MARGIN + _SQUARE * (1 - up)
+
+
 def contours(found: Mapping[str, Any]) -> str:
     """Draw the contours of a frame in its own pixels, to be laid over its picture."""
     rows, columns = found["rows"] or 1, found["columns"] or 1
@@ -94,11 +163,12 @@ def _contour(node: Mapping[str, Any], columns: int) -> str:
     )
 
 
-def _svg(words: str, body: str) -> Markup:
-    # every value in `body` is a number or a date of ours
+def _svg(
+    words: str, body: str, box: str = f"0 0 {_WIDTH} {_HEIGHT}", look: str = "chart"
+) -> Markup:
+    # every value in `body` is a number or a date of ours, or escaped
     return Markup(  # noqa: S704
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        f'aria-label="{escape(words)}">{body}</svg>'
+        f'<svg class="{look}" viewBox="{box}" role="img" aria-label="{escape(words)}">{body}</svg>'
     )
 
 

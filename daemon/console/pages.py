@@ -196,6 +196,7 @@ def model(desk: TheDesk, visitor: Viewer) -> HTMLResponse:
         threshold=desk.threshold,
         days=days,
         scores=charts.scores_per_day(days, desk.threshold),
+        points=charts.operating_points(desk.bundle.operating_points, desk.threshold),
     )
 
 

@@ -61,6 +61,7 @@ class Peers:
     sources: tuple[SourceRow, ...]
     destinations: tuple[DestinationRow, ...]
     refusals: tuple[Refusal, ...]  # associations first, then the latest
+    secured: bool  # DICOM goes over TLS where it is asked for
     certificates: tuple[str, ...]  # in words, with their end
 
 
@@ -71,6 +72,7 @@ def peers(connection: Connection, config: Config, certificates: Sequence[str]) -
         sources=_sources(connection, config, refusals),
         destinations=_destinations(connection, config),
         refusals=refusals,
+        secured=config.tls.on,
         certificates=tuple(certificates),
     )
 

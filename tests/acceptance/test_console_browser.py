@@ -11,6 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 import sample_dicoms
 from daemon.receiver import ReceivingPacs
 from dicom_io.frames import read_header
+from tests.benchmarks.full_database import fill
 from tests.console import PASSWORD, USERS
 from tests.node import Node, destination
 
@@ -99,6 +100,33 @@ def test_a_study_is_shown_with_its_contours(browser: Browser, node: Node) -> Non
     assert after is not None
     assert after["width"] == pytest.approx(2 * before["width"], rel=0.02)
     page.context.close()
+
+
+def test_ten_thousand_studies_are_leafed_through_and_found(
+    browser: Browser, tmp_path: Path
+) -> None:
+    many = Node(tmp_path, [destination("pacs", "PACS", 9)], users=list(USERS))
+    many.state_dir.mkdir()
+    fill(many.state_dir / "axnode.sqlite", 10_000, 0)
+    with many:
+        page = signed_in(browser, many, "vera")
+        expect(page.get_by_role("main")).to_contain_text("100 studies are parked in all")
+        page.get_by_role("link", name="Studies", exact=True).click()
+        first = page.locator("tbody tr").first.get_by_role("link")
+        for number in (10_000, 9_950, 9_900, 9_850):
+            expect(first).to_have_text(str(number))
+            expect(page.locator("tbody tr")).to_have_count(50)
+            page.get_by_role("link", name="Older").click()
+        page.get_by_label("State").select_option("parked")
+        page.get_by_role("button", name="Show").click()
+        expect(page.locator("tbody tr").last).to_contain_text("parked")
+        page.goto("/studies/4711")
+        uid = page.locator("#head code").inner_text()
+        page.goto("/studies")
+        page.get_by_role("textbox", name="Find").fill(uid)
+        page.keyboard.press("Enter")
+        expect(page).to_have_url(re.compile("/studies/4711$"))  # what is found alone is opened
+        page.context.close()
 
 
 def test_frames_of_a_cine_are_turned(browser: Browser, node: Node) -> None:

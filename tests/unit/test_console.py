@@ -12,8 +12,10 @@ import pytest
 
 from daemon import schema
 from daemon.audit_events import Access, Administered, SignIn
+from daemon.console import charts
 from daemon.console.accounts import hash_token
 from daemon.store import add_refusal
+from model.bundle_file import OperatingPoint
 from tests.builders import STUDY
 from tests.console import PACS, PASSWORD, Console, FakeRunning, form_token, press, served
 
@@ -252,6 +254,21 @@ def test_a_tool_that_offers_everything_hides_no_rejected_association(
         ("US1", "Storage 0", 0),
     ]
     assert "<summary>120 classes</summary>" in anna.get("/peers").text
+
+
+def test_operating_points_are_drawn_with_what_they_state() -> None:
+    points = [
+        OperatingPoint("<one>", 0.5, 0.8, 0.9, (0.7, 0.85), (0.8, 0.95)),
+        OperatingPoint("two", 0.7, 0.6, 1.0),
+        OperatingPoint("unmeasured", 0.9),
+    ]
+    drawn = charts.operating_points(points, 0.7)
+    assert drawn.count("<circle") == 2
+    assert drawn.count('class="dot chosen"') == 1
+    assert "&lt;one&gt;</text>" in drawn
+    assert "two, in force" in drawn
+    assert "unmeasured" not in drawn
+    assert charts.operating_points(points[2:], 0.7) == ""
 
 
 def test_a_refused_reload_is_on_the_first_page(console: Console, anna: httpx.Client) -> None:
