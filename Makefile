@@ -28,7 +28,7 @@ OWN := PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable .
 # Orthanc is installed to /usr/sbin, which a user's PATH leaves out.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help venv demo test lint types bench soak fuzz lock sbom audit licences debian viewer clean distclean
+.PHONY: help venv demo show test lint types bench soak fuzz lock sbom audit licences debian viewer clean distclean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -86,6 +86,9 @@ sbom: $(DEVELOP) ## build/axnode.cdx.json: what a node consists of (CycloneDX 1.
 
 audit: $(DEVELOP) ## the locked packages against the list of known vulnerabilities (OSV)
 	$(BIN)/python -m deploy.supply.audit
+
+show: debian viewer $(DEVELOP) ## the loop with Orthanc and OHIF, to look at in a browser, until Ctrl-C
+	@$(BIN)/python -m tests.show $(ARGS)
 
 debian: # what tests need from Debian: installed as root, named otherwise
 	@PYTHON='$(PYTHON)' bash tests/debian-packages.sh test

@@ -49,14 +49,14 @@ function send(file, response) {
   return fs.createReadStream(file).pipe(response);
 }
 
-// Serve on a free port; returns the base address.
-export function serve({ dist, configuration, orthanc }) {
+// Serve on a port, a free one where none is named; returns the base address.
+export function serve({ dist, configuration, orthanc, port = 0 }) {
   const server = http.createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://localhost');
     if (pathname.startsWith('/dicom-web/')) forward(request, response, orthanc);
     else send(fileOf(pathname, { dist, configuration }), response);
   });
   return new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve(`http://127.0.0.1:${server.address().port}`));
+    server.listen(port, '127.0.0.1', () => resolve(`http://127.0.0.1:${server.address().port}`));
   });
 }
