@@ -1,9 +1,18 @@
 """Who may come in: passwords, tokens, sessions."""
 
 import pytest
+from fastapi import HTTPException, Request
 
+from daemon.audit_notes import Notes
 from daemon.config_users import User
-from daemon.console.accounts import Accounts, Person, TooManyTries, hash_password, new_token
+from daemon.console.accounts import (
+    Accounts,
+    Person,
+    TooManyTries,
+    hash_password,
+    new_token,
+)
+from daemon.console.gate import Gate
 from daemon.console.sessions import IDLE_S, LONGEST_S, Sessions
 
 PASSWORD = "correct horse battery"  # noqa: S105 - of nobody
@@ -132,3 +141,38 @@ def test_a_session_ends_after_a_day_of_work(ticks: Ticks) -> None:
         assert sessions.find(session.secret) is session
     ticks.now_s += 1
     assert sessions.find(session.secret) is None
+
+
+@pytest.mark.parametrize(
+    ("scheme", "server", "enters"),
+    [
+        ("http", "127.0.0.1", True),
+        ("https", "10.0.0.5", True),  # served so, or behind the proxy that is configured
+        ("http", "10.0.0.5", False),
+        ("http", "0.0.0.0", False),  # noqa: S104 - not where anybody listens here
+    ],
+)
+def test_a_token_is_taken_where_nobody_on_the_way_has_read_it(
+    scheme: str, server: str, enters: bool
+) -> None:
+    token, known_by = new_token()
+    user = User(name="anna", role="admin", token_hash=known_by)
+    gate = Gate(Accounts([user], Ticks()), Sessions(Ticks()), Notes(), closed="")
+    request = Request(
+        {
+            "type": "http",
+            "method": "GET",
+            "scheme": scheme,
+            "server": (server, 8080),
+            "client": (HERE, 40_000),
+            "path": "/api/v1/overview",
+            "query_string": b"",
+            "headers": [(b"authorization", f"Bearer {token}".encode()), (b"host", b"node")],
+        }
+    )
+    if enters:
+        assert gate.program(request).person == ANNA
+    else:
+        with pytest.raises(HTTPException) as refused:
+            gate.program(request)
+        assert refused.value.status_code == 401
