@@ -63,10 +63,21 @@ def worker(
     return Worker(config, database, clock, folders, child, publisher)
 
 
+class Engines:
+    """Which engine `database` opens; `tests.conftest` lets marked tests run on both."""
+
+    @staticmethod
+    def sqlite(folder: Path) -> str:
+        """Return the URL of the SQLite file of a folder."""
+        return f"sqlite:///{folder / 'axnode.sqlite'}"
+
+    url: Callable[[Path], str] = sqlite
+
+
 @contextmanager
 def database(folder: Path) -> Iterator[Database]:
-    """Open a fresh SQLite database in `folder`."""
-    opened = Database(f"sqlite:///{folder / 'axnode.sqlite'}")
+    """Open the database of a folder, fresh where there is none: see `Engines`."""
+    opened = Database(Engines.url(folder))
     try:
         yield opened
     finally:

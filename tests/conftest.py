@@ -1,9 +1,13 @@
 """Where the development data is, and the real image files that many tests read."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.builders import Engines
+from tests.postgres import PostgreSQL
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +23,27 @@ def test_data() -> Path:
 def us_dicom(test_data: Path) -> Path:
     """Folder of the real DICOM ultrasound files."""
     return test_data / "us_dicom"
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    """Run a PostgreSQL server for the tests of this process."""
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Have `builders.database` open databases of an engine."""
+    if request.param == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgresql")
+        Engines.url = staticmethod(server.of_folder)
+    yield request.param
+    Engines.url = staticmethod(Engines.sqlite)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of modules that are marked `engines` on every engine that AxNode runs on."""
+    if metafunc.definition.get_closest_marker("engines"):
+        metafunc.fixturenames.insert(0, "engine")
+        metafunc.parametrize("engine", ["sqlite", "postgresql"], indirect=True)

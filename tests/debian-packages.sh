@@ -32,6 +32,7 @@ if [ "$scope" != venv ]; then
     command_from npm npm
     command_from systemd-analyze systemd
     command_from strace strace
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=("postgresql")
     command_from shellcheck shellcheck
 fi
 if [ "$scope" = bench ]; then

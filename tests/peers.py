@@ -104,7 +104,7 @@ def accepts_tcp(port: int) -> bool:
     return True
 
 
-class _Process:
+class Process:
     """A child process whose output goes to a file and is shown when the start fails."""
 
     def __init__(self, command: Sequence[str], log: Path, cwd: Path) -> None:
@@ -116,9 +116,11 @@ class _Process:
 
     @property
     def running(self) -> bool:
+        """Whether it has not ended."""
         return self._popen.poll() is None
 
     def wait_ready(self, ready: Callable[[], bool]) -> None:
+        """Wait until it answers; fail the test where it does not, with what it printed."""
         deadline = time.monotonic() + START_S
         while not ready():
             if not self.running or time.monotonic() > deadline:
@@ -127,6 +129,7 @@ class _Process:
             time.sleep(0.05)
 
     def stop(self) -> None:
+        """Ask it to end, and see that it does."""
         if self.running:
             self._popen.terminate()
         try:
@@ -136,6 +139,7 @@ class _Process:
             self._popen.wait()
 
     def kill(self) -> None:
+        """End it at once."""
         self._popen.kill()
         self._popen.wait()
 
@@ -194,7 +198,7 @@ class Orthanc:
     def start(self) -> None:
         """Start, or start again after `stop()`, and wait until REST and DICOM answer."""
         (self.folder / "orthanc.json").write_text(json.dumps(self._configuration()))
-        self._process = _Process([self._binary, "orthanc.json"], self.folder / "log", self.folder)
+        self._process = Process([self._binary, "orthanc.json"], self.folder / "log", self.folder)
         self._process.wait_ready(self._ready)
 
     def stop(self) -> None:
@@ -323,7 +327,7 @@ class StoreScp:
             *(*self._accepted(), "--bit-preserving", *self.options),
             str(self.port),
         ]
-        self._process = _Process(command, self.folder.parent / f"{self.port}.log", self.folder)
+        self._process = Process(command, self.folder.parent / f"{self.port}.log", self.folder)
         self._process.wait_ready(lambda: accepts_tcp(self.port))
         return self
 

@@ -43,6 +43,9 @@ _READ = {
     "torchvision": "BSD-3-Clause",
 }
 
+# Under the LGPL, used unmodified, as packages of their own that anybody may replace.
+_LGPL = frozenset(("psycopg", "psycopg-binary"))
+
 _CLASSIFIERS = {
     "License :: OSI Approved :: Apache Software License": "Apache-2.0",
     "License :: OSI Approved :: MIT License": "MIT",
@@ -52,8 +55,9 @@ _INTRODUCTION = """\
 # What AxNode is built on
 
 Made by `make licences`. AxNode's own licence is [Apache-2.0](../LICENSE). These packages serve in
-an installed node. None of them is under the GPL, AGPL or LGPL, and pylibjpeg-libjpeg (GPL-3.0)
-stays out. What only training and tests need (`deploy/supply/develop.txt`) is no part of a node.
+an installed node. None of them is under the GPL or AGPL, and pylibjpeg-libjpeg (GPL-3.0) stays out.
+Under the LGPL is psycopg, which talks to PostgreSQL and is loaded only where that is configured: it is
+used unmodified, as a package of its own that anybody may replace. What only training and tests need (`deploy/supply/develop.txt`) is no part of a node.
 
 None of them is in this repository or in AxNode's wheel: pip fetches each from the package index,
 under its own terms. Whoever passes on an image with all of it inside passes these on, too, and
@@ -85,6 +89,8 @@ def of(name: str, allowed: frozenset[str] = ALLOWED) -> str | None:
     candidates = [_READ.get(name)]
     candidates += [value for field in fields for value in stated.get_all(field) or []]
     candidates += [_CLASSIFIERS.get(line) for line in stated.get_all("Classifier") or []]
+    if name in _LGPL:
+        allowed |= {"LGPL-3.0-only"}
     for candidate in candidates:
         if candidate and allowed.issuperset(parts(candidate)):
             return candidate

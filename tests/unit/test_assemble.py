@@ -17,6 +17,8 @@ from tests import builders
 from tests.builders import INTERVAL_S, QUIET_S, Rows
 from tests.fakes import NOON_US
 
+pytestmark = pytest.mark.engines
+
 DAY_S = 86_400
 QUIET_US = seconds(QUIET_S)
 MEMBER = Member(1, "1.2.3.1", "aa", "patient", "US1", assumed=False)

@@ -17,6 +17,8 @@ from tests import builders
 from tests.builders import STUDY, Rows, stored
 from tests.fakes import FakeSend
 
+pytestmark = pytest.mark.engines
+
 PACS = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=4242)
 SAME, OTHER = ("bundle", "recipe"), ("bundle 2", "recipe")
 

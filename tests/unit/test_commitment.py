@@ -26,6 +26,8 @@ from tests.builders import STUDY, Rows
 from tests.fakes import FakeAsk, FakeSend
 from tests.peers import wait_until
 
+pytestmark = pytest.mark.engines
+
 PACS = Destination(
     name="pacs", ae_title="PACS", host="127.0.0.1", port=4242, storage_commitment=True
 )

@@ -32,6 +32,8 @@ from tests import builders
 from tests import builders_wire as wire
 from tests.builders import Rows
 
+pytestmark = pytest.mark.engines
+
 US1 = Peer("10.0.0.5", "US1", "AXNODE", "")
 SOURCES = [{"ae_title": "US1", "host": "10.0.0.5", "port": 104}]
 NONE, CONFLICT, FAILURE = 0x0112, 0x0119, 0x0110

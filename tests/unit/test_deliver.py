@@ -23,6 +23,8 @@ from tests import builders
 from tests.builders import STUDY, Rows
 from tests.fakes import FakeSend
 
+pytestmark = pytest.mark.engines
+
 
 def exhaust(deliverer: Deliverer) -> None:
     """Deliver until nothing is due."""

@@ -17,6 +17,8 @@ from tests import builders
 from tests.builders import Rows
 from tests.fakes import FakeSend
 
+pytestmark = pytest.mark.engines
+
 REFUSED = (Outcome.UNSUPPORTED, None)
 STORED = (Outcome.STORED, 0)
 DRAWS = {"name": "draws", "ae_title": "A", "host": "127.0.0.1", "port": 104}

@@ -13,6 +13,8 @@ from daemon.jobs import LEASE_US, MAX_ATTEMPTS, Job
 from tests import builders
 from tests.builders import Rows
 
+pytestmark = pytest.mark.engines
+
 DAY_S = 86_400
 LEASE_S = LEASE_US // seconds(1)
 

@@ -27,6 +27,8 @@ from tests import builders
 from tests.builders import CT, SR, US, Picture, Rows
 from tests.fakes import FakeClock, full_disk
 
+pytestmark = pytest.mark.engines
+
 PEER = Peer("10.0.0.5", "US1", "AXNODE", "TESTS")
 SMALL = builders.tissue(1, 8, 8)
 

@@ -16,6 +16,8 @@ from daemon.spool import Spool
 from tests import builders
 from tests.builders import STUDY, Picture, Rows
 
+pytestmark = pytest.mark.engines
+
 
 class State:
     """A node's rows and folders."""

@@ -12,6 +12,8 @@ from daemon.rest import resting_state
 from tests import builders
 from tests.builders import Rows
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Iterator[Rows]:

@@ -23,6 +23,8 @@ from tests import builders
 from tests.builders import QUIET_S, STUDY, Rows, stored
 from tests.fakes import FakeSend
 
+pytestmark = pytest.mark.engines
+
 DAYS = 3
 PACS = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=4242)
 

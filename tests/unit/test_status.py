@@ -18,6 +18,8 @@ from tests import builders
 from tests.builders import Rows
 from tests.fakes import NOON_US
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Iterator[Rows]:

@@ -12,6 +12,8 @@ from daemon.store import add_conflict, add_refusal, is_result, is_spooled
 from tests import builders
 from tests.builders import Rows
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture
 def rows(tmp_path: Path) -> Iterator[Rows]:

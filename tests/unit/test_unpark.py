@@ -15,6 +15,8 @@ from tests import builders
 from tests.builders import STUDY, Rows
 from tests.fakes import FakeSend
 
+pytestmark = pytest.mark.engines
+
 PACS = Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=4242)
 
 

@@ -29,6 +29,8 @@ from tests import builders
 from tests.builders import Picture, Rows
 from tests.builders_objects import node, view
 
+pytestmark = pytest.mark.engines
+
 CANARY = "Testperson^Canary"
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}
 ONE_NODE = Analysis(
