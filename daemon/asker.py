@@ -85,11 +85,17 @@ class Asker:
             self._settle(answer)
         return len(requests)
 
-    def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 1.0) -> None:
-        """Ask until `stopping` is set."""
+    def run(
+        self,
+        stopping: threading.Event,
+        pulse: Pulse,
+        poll_s: float = 1.0,
+        mine: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Ask until `stopping` is set, as long as it is this process that does: `mine`."""
         while not stopping.is_set():
             pulse()
-            if not self.ask_due(pulse):
+            if not mine() or not self.ask_due(pulse):
                 self.bell.wait(poll_s)
 
     def _take(self, event_type_id: int, dataset: bytes, transfer_syntax_uid: str) -> int:

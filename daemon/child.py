@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the process is started before most libraries are imported
 
 log = logging.getLogger(__name__)
 SILENCE_S = 60.0  # without a sign of life the process is taken for hung
+_LOOK_S = 5.0  # between two calls of `on_wait`
 START_S = 300.0  # torch from a cold disk, on a busy machine
 # torch's threads wait for each other asleep: beside other work on the same processors one that
 # waits awake keeps the one that it waits for from running
@@ -63,6 +64,7 @@ class Child:
 
     def __init__(self, options: ChildOptions) -> None:
         self.on_life: Callable[[], None] = lambda: None  # called at every sign of life
+        self.on_wait: Callable[[], None] = lambda: None  # and while one is waited for
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self._loaded = False
@@ -175,7 +177,8 @@ class Child:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise self._lost(f"gave no sign of life for {timeout_s:.0f} s")
-            self._buffer += self._read_some(left)
+            self._buffer += self._read_some(min(left, _LOOK_S))
+            self.on_wait()
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
             message = json.loads(line)

@@ -51,6 +51,7 @@ class Node(Table):
     host: str = "127.0.0.1"  # address to listen on
     port: Port = 11112  # 0: any free port
     state_dir: str = "/var/lib/axnode"  # spool, database, objects
+    spool_dir: str | None = None  # images and results, of all nodes with one database
     ignore_classes: tuple[str, ...] = ()  # SOP classes accepted, recorded and discarded
     disk_floor_gb: Annotated[float, Field(ge=0)] = 5.0  # refuse instances below this free space
     max_associations: Annotated[int, Field(ge=1, le=1000)] = 64
@@ -194,6 +195,16 @@ class Config(Table):
         return Path(self.node.state_dir)
 
     @property
+    def spool_dir(self) -> Path:
+        """Folder of images and results."""
+        return Path(self.node.spool_dir) if self.node.spool_dir else self.state_dir
+
+    @property
+    def shares_rows(self) -> bool:
+        """Whether other processes, here or elsewhere, may have the same rows."""
+        return self.database_url.startswith("postgresql")
+
+    @property
     def database_url(self) -> str:
         """SQLAlchemy URL of the database."""
         return self.database.url or f"sqlite:///{self.state_dir / 'axnode.sqlite'}"
@@ -283,6 +294,11 @@ def _check(config: Config) -> None:
     if len(set(names)) != len(names):
         raise ConfigError("configuration: destinations: two have the same name; rename one")
     guard_open_door(config, config.node.host)
+    if config.node.spool_dir is not None and not config.shares_rows:
+        raise ConfigError(
+            "configuration: node.spool_dir: with SQLite everything lies in node.state_dir; leave "
+            "it out, or set database.url to a PostgreSQL database"
+        )
     config_tls.check(config)
     config_users.check(config)
     config_rules.check(config.rules, names)

@@ -2,26 +2,26 @@
 
 Every write goes through the writer thread, which commits what has gathered in one transaction
 (group commit): a fsync a group, not a fsync a row, and never a lock conflict inside the process.
-On SQLite the writer also runs the checkpoints, between commits.
+On SQLite the writer also runs the checkpoints, between commits. PostgreSQL may have writers in
+other processes too: `daemon.postgres` keeps them out of each other's decisions.
 """
 
-import contextlib
 import logging
 import queue
+import random
 import secrets
-import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sqlalchemy import (
     Connection,
     Engine,
     column,
-    create_engine,
-    event,
     insert,
     inspect,
     select,
@@ -29,15 +29,23 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+)
 
-from daemon import clock, failpoints, migrations, schema
+from daemon import clock, failpoints, migrations, postgres, schema, sqlite
 from daemon.errors import ConfigError, UnavailableError
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 _GROUP = 200  # writes that share one commit at most
 _CHECKPOINT_EVERY = 500  # commits between two checkpoints of SQLite's write-ahead log
+_TRIES = 8  # of a write that another process's stood in the way of
+_PAUSE_S = 0.05  # between two of them, at most; longer each time
 
 
 def _engine(url: str) -> Engine:
@@ -47,15 +55,13 @@ def _engine(url: str) -> Engine:
         raise ConfigError(
             "configuration: database.url: not a database URL; sqlite:///FILE or postgresql+psycopg://…"
         ) from None
-    if parsed.get_backend_name() != "sqlite":
-        try:
-            return create_engine(parsed, pool_pre_ping=True)
-        except (NoSuchModuleError, ModuleNotFoundError) as error:
-            raise ConfigError(f"configuration: database.url: driver missing ({error})") from error
-    engine = create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False})
-    event.listen(engine, "connect", _sqlite_connect)
-    event.listen(engine, "begin", _sqlite_begin)
-    return engine
+    engines = {"sqlite": sqlite.engine, "postgresql": postgres.engine}
+    if parsed.get_backend_name() not in engines:
+        raise ConfigError("configuration: database.url: SQLite and PostgreSQL are what there is")
+    try:
+        return engines[parsed.get_backend_name()](parsed)
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigError(f"configuration: database.url: driver missing ({error})") from error
 
 
 def check_url(url: str) -> None:
@@ -63,20 +69,13 @@ def check_url(url: str) -> None:
     _engine(url).dispose()
 
 
-def _sqlite_connect(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "wal_autocheckpoint=0",  # the writer does it: SQLite before 3.51 has a WAL-reset bug
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+@dataclass(frozen=True)
+class _Write:
+    """A write that waits for the writer."""
 
-
-def _sqlite_begin(connection: Connection) -> None:
-    readonly = connection.get_execution_options().get("readonly", False)
-    connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+    work: Callable[[Connection], Any]
+    alone: bool
+    future: "Future[Any]" = field(default_factory=Future)
 
 
 class Database:
@@ -97,10 +96,11 @@ class Database:
     def __init__(self, url: str, *, owner: bool = True) -> None:
         self._engine = _engine(url)
         self._reader = self._engine.execution_options(readonly=True)
-        self._checkpoints = owner and self._engine.dialect.name == "sqlite"
-        self._queue: queue.SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]] | None] = (
-            queue.SimpleQueue()
-        )
+        self.shared = self._engine.dialect.name == "postgresql"
+        """Whether other processes may write the same rows."""
+        self.problem = ""  # why the latest write failed, where that was the database's fault
+        self._checkpoints = owner and not self.shared
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._closing = threading.Lock()  # nothing may be queued behind the end
         self._closed = False
         try:
@@ -117,15 +117,22 @@ class Database:
 
     def _migrate(self) -> None:
         with self._engine.begin() as connection:
+            if self.shared:
+                postgres.lock_schema(connection)
             if _revision(connection) != migrations.HEAD:
                 migrations.upgrade(connection)
 
     def _identity(self) -> tuple[str, str]:
-        with self.read() as connection:  # a look-in must not wait for the service's writer
+        with self._reader.connect() as connection:  # must not wait for the service's writer
             row = connection.execute(select(schema.node)).one_or_none()
         if row is not None:
             return row.database_id, row.node_id
         with self._engine.begin() as connection:
+            if self.shared:
+                postgres.lock_schema(connection)
+                row = connection.execute(select(schema.node)).one_or_none()
+                if row is not None:  # another process was faster
+                    return row.database_id, row.node_id
             ids = secrets.token_hex(16), secrets.token_hex(16)
             connection.execute(
                 insert(schema.node).values(
@@ -134,19 +141,24 @@ class Database:
             )
             return ids
 
-    def write(self, work: Callable[[Connection], Result]) -> Result:
+    def write(self, work: Callable[[Connection], Result], *, alone: bool = True) -> Result:
         """Run `work` in a transaction of the writer; return its result after the commit.
+
+        While it runs nothing else is written, by any process. With `alone` false other processes
+        may write at the same time, others of that kind: what it decides by must then be guarded by
+        the rows themselves. Such writes are most, and they need not wait for each other.
 
         What `work` raises comes out here, and its own changes are rolled back, not its
         neighbours'. It is run again where a neighbour fails: what it does besides its rows, such as
         deleting a file, must bear that.
         """
-        future: Future[Result] = Future()
+        item = _Write(work, alone)
         with self._closing:
             if self._closed:
                 raise UnavailableError("database: closed")
-            self._queue.put((work, future))
-        return future.result()
+            self._queue.put(item)
+        result: Result = item.future.result()
+        return result
 
     def renew_identity(self) -> None:
         """Take a new database id: the UIDs of results to come differ from all that went out."""
@@ -156,11 +168,10 @@ class Database:
 
     def damage(self) -> list[str]:
         """Return what SQLite finds wrong with its own file; nothing for other databases."""
-        if self._engine.dialect.name != "sqlite":
+        if self.shared:
             return []
         with self.read() as connection:
-            found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-        return [] if found == ["ok"] else [f"database: {line}" for line in found]
+            return sqlite.damage(connection)
 
     @property
     def alive(self) -> bool:
@@ -169,9 +180,33 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Open a read-only view of the committed rows."""
-        with self._reader.connect() as connection:
-            yield connection
+        """Open a read-only view of the committed rows.
+
+        Raises
+        ------
+        UnavailableError
+            The database does not answer.
+        """
+        try:
+            with self._reader.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            if not error.connection_invalidated and not isinstance(error, OperationalError):
+                raise
+            raise UnavailableError(f"database: {_first_line(error)}") from error
+
+    def clock(self, now: clock.Clock) -> clock.Clock:
+        """Return a clock that all processes with these rows go by, and agree on leases."""
+        return postgres.SharedClock(self._engine, now) if self.shared else now
+
+    def heard(self, ended: Callable[[], bool]) -> Iterator[str]:
+        """Yield what other processes notify of, and "" now and then, until `ended` says so."""
+        return postgres.heard(self._engine, ended)
+
+    def notify(self, what: str) -> None:
+        """Tell other processes that there is new work of a kind, where there may be any."""
+        if self.shared:
+            self.write(lambda c: postgres.notify(c, what), alone=False)
 
     def close(self) -> None:
         """Finish the queued writes and close; nothing may be written afterwards."""
@@ -187,9 +222,9 @@ class Database:
             self._commit(group)
             commits += 1
             if self._checkpoints and (commits % _CHECKPOINT_EVERY == 0):
-                self._checkpoint("PASSIVE")
+                sqlite.checkpoint(self._engine, "PASSIVE")
         if self._checkpoints:
-            self._checkpoint("TRUNCATE")
+            sqlite.checkpoint(self._engine, "TRUNCATE")
 
     def _gather(self) -> "_Group | None":
         first = self._queue.get()
@@ -204,19 +239,22 @@ class Database:
             group.append(item)
         return group
 
-    def _commit(self, group: "_Group") -> None:
+    def _commit(self, group: "_Group", tries: int = 1) -> None:
         try:
             with self._engine.begin() as connection:
-                answers = [work(connection) for work, _ in group]
+                if self.shared:
+                    postgres.lock(connection, alone=any(item.alone for item in group))
+                answers = [item.work(connection) for item in group]
                 failpoints.reach("database.begun")
             failpoints.reach("database.committed")
         except Exception as error:  # noqa: BLE001 - the caller's error, raised where it waits
-            self._failed(group, error)
+            self._failed(group, error, tries)
             return
-        for (_, future), answer in zip(group, answers, strict=True):
-            future.set_result(answer)
+        self.problem = ""
+        for item, answer in zip(group, answers, strict=True):
+            item.future.set_result(answer)
 
-    def _failed(self, group: "_Group", error: Exception) -> None:
+    def _failed(self, group: "_Group", error: Exception, tries: int) -> None:
         """Nothing of the group was committed: do each alone, so that one fails by itself.
 
         That is dearer for a group than a savepoint round every write, and far cheaper for all
@@ -226,23 +264,18 @@ class Database:
             for item in group:
                 self._commit([item])
             return
+        if self.shared and tries < _TRIES and postgres.is_passing(error):
+            time.sleep(random.uniform(0, _PAUSE_S * tries))  # noqa: S311 - to part two
+            self._commit(group, tries + 1)
+            return
         if isinstance(error, SQLAlchemyError):
+            self.problem = f"database: {_first_line(error)}"
             log.error("commit failed", extra={"action": "commit", "error": _first_line(error)})
-            error = UnavailableError(f"database: {_first_line(error)}")
-        group[0][1].set_exception(error)
-
-    def _checkpoint(self, mode: str) -> None:
-        """Move the log into the database; a full disk puts it off, and nothing is lost."""
-        try:
-            with contextlib.closing(self._engine.raw_connection()) as connection:
-                connection.cursor().execute(f"PRAGMA wal_checkpoint({mode})")
-            failpoints.reach("database.checkpointed")
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            name = type(error).__name__
-            log.error("checkpoint put off", extra={"action": "checkpoint", "error": name})
+            error = UnavailableError(self.problem)
+        group[0].future.set_exception(error)
 
 
-_Group = list[tuple[Callable[[Connection], Any], "Future[Any]"]]
+_Group = list[_Write]
 
 
 def _revision(connection: Connection) -> str | None:

@@ -248,11 +248,22 @@ class Deliverer:
         move_delivery(connection, item.delivery_id, state, detail, now, delivered_us=when, **values)
         return settle_and_release(connection, item.study_id, now)
 
-    def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 0.2) -> None:
-        """Deliver until `stopping` is set."""
+    def run(
+        self,
+        stopping: threading.Event,
+        pulse: Pulse,
+        poll_s: float = 0.2,
+        mine: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Deliver until `stopping` is set, as long as it is this process that does: `mine`."""
+
+        def alive() -> None:
+            pulse()
+            mine()  # a batch may take longer than a turn is held
+
         while not stopping.is_set():
             pulse()
-            worked = self.deliver_due(pulse)
+            worked = self.deliver_due(alive) if mine() else 0
             if (
                 worked and self._asker is not None
             ):  # the batch is over: it asks for all of a version

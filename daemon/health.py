@@ -19,6 +19,8 @@ class Health:
 
     Parameters
     ----------
+    child
+        The analysing process; None: others analyse.
     receiving
         Tells whether associations are still accepted.
     """
@@ -30,7 +32,7 @@ class Health:
         spool: Spool,
         clock: Clock,
         threads: Threads,
-        child: Child,
+        child: Child | None,
         watched: Sequence[Certificate],
         trail: Trail | None,
         receiving: Callable[[], bool],
@@ -44,7 +46,8 @@ class Health:
         self._watched = watched
         self._trail = trail
         self._receiving = receiving
-        self.model_problem = "the model is still loading"  # "": it is there
+        # "": it is there, or somewhere else
+        self.model_problem = "the model is still loading" if child else ""
         self.model_failed = False
         self.refused_reload = (
             ""  # why the configuration was not read again; "": it was, or not asked
@@ -62,6 +65,8 @@ class Health:
         problems = [f"model: {self.model_problem}"] if self.model_problem else []
         if self._spool.free_bytes() < self._config.node.disk_floor_gb * 2**30:
             problems.append("disk: less is free than node.disk_floor_gb")
+        if self._database.problem:
+            problems.append(self._database.problem)
         return problems
 
     def certificates(self) -> list[tuple[str, bool]]:
@@ -71,7 +76,9 @@ class Health:
 
     def device(self) -> str:
         """Return where the model runs; empty while it loads."""
-        return "" if self.model_problem else self._child.description.get("device", "")
+        if self._child is None or self.model_problem:
+            return ""
+        return self._child.description.get("device", "")
 
     def troubles(self) -> Sequence[Trouble]:
         """Return what needs a person."""

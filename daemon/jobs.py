@@ -18,7 +18,7 @@ from daemon.events import move_analysis, move_study
 from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
 from daemon.rest import resting_state
 
-LEASE_US = seconds(90)  # renewed with every sign of life of the worker
+LEASE_US = seconds(45)  # renewed while its worker and that one's process live
 RETRY_US = seconds(15)  # after a failed attempt; twice that after the second
 MAX_ATTEMPTS = 3
 
@@ -182,9 +182,9 @@ def renew(connection: Connection, job: Job, now_us: int) -> None:
 
 def _held(connection: Connection, job: Job) -> None:
     row = connection.execute(
-        select(schema.analyses.c.fence, schema.analyses.c.state).where(
-            schema.analyses.c.id == job.analysis_id
-        )
+        select(schema.analyses.c.fence, schema.analyses.c.state)
+        .where(schema.analyses.c.id == job.analysis_id)
+        .with_for_update()
     ).one()
     if row.fence != job.fence or row.state != AnalysisState.RUNNING:
         raise LostLease(f"analysis {job.analysis_id} was taken over by another worker")

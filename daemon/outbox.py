@@ -1,62 +1,43 @@
 """The way to every destination: one thread sends, one asks for commitment where that is wanted."""
 
-import ssl
-import threading
 from functools import partial
 
 from daemon.asker import Asker
-from daemon.audit_notes import Notes
 from daemon.bell import Bell
-from daemon.clock import Clock
-from daemon.commitment import Reports, trust_stored
-from daemon.config import Config, Destination
-from daemon.database import Database
+from daemon.commitment import trust_stored
+from daemon.common import Common
+from daemon.config import Destination
 from daemon.deliver import Deliverer, park_unknown, remote
-from daemon.spool import Spool
 from daemon.threads import Threads
 
 
 class Outbox:
-    """Deliveries to the destinations of one configuration.
+    """Deliveries to the destinations of one configuration."""
 
-    Parameters
-    ----------
-    objects
-        The folder of result objects.
-    tls
-        What destinations with TLS are opened in.
-    """
-
-    def __init__(
-        self,
-        config: Config,
-        database: Database,
-        objects: Spool,
-        clock: Clock,
-        reports: Reports,
-        tls: ssl.SSLContext | None,
-        notes: Notes,
-    ) -> None:
-        self._config = config
-        self._database = database
-        self._objects = objects
-        self._clock = clock
-        self._reports = reports
-        self._notes = notes
+    def __init__(self, common: Common) -> None:
+        self._common = common
         self._bells: list[Bell] = []  # of those that send
         self._askers: dict[str, Asker] = {}
+        config, tls = common.config, common.tls
         self.peers = {
-            each.name: remote(each, config.node.ae_title, tls) for each in config.destinations
+            each.name: remote(each, config.node.ae_title, tls.client if tls else None)
+            for each in config.destinations
         }
         self.deliverers = {each.name: self._deliverer(each) for each in config.destinations}
 
-    def start(self, threads: Threads, stopping: threading.Event) -> None:
-        """Bring what waits in line with the destinations, and start their threads."""
+    def start(self, threads: Threads) -> None:
+        """Bring what waits in line with the destinations, and start their threads.
+
+        One process at a time sends to a destination.
+        """
         self.adopt()
+        turns, stopping = self._common.turns, self._common.stopping
         for name, deliverer in self.deliverers.items():
-            threads.start(f"deliver-{name}", partial(deliverer.run, stopping))
+            mine = partial(turns.mine, f"deliver {name}")
+            threads.start(f"deliver-{name}", partial(deliverer.run, stopping, mine=mine))
         for name, asker in self._askers.items():
-            threads.start(f"commitment-{name}", partial(asker.run, stopping))
+            mine = partial(turns.mine, f"ask {name}")
+            threads.start(f"commitment-{name}", partial(asker.run, stopping, mine=mine))
 
     def ring(self) -> None:
         """Say that there are new deliveries."""
@@ -70,27 +51,29 @@ class Outbox:
             asker.bell.ring()
 
     def _deliverer(self, destination: Destination) -> Deliverer:
-        peer = self.peers[destination.name]
+        common, peer = self._common, self.peers[destination.name]
         asker, bell = None, Bell()
         if destination.storage_commitment:
-            asker = Asker(peer, self._database, self._reports, self._clock)
+            asker = Asker(peer, common.database, common.reports, common.clock)
             self._askers[destination.name] = asker
         self._bells.append(bell)
         return Deliverer(
             peer,
-            self._database,
-            self._objects,
-            self._clock,
-            notes=self._notes,
+            common.database,
+            common.folders.objects,
+            common.clock,
+            notes=common.notes,
             asker=asker,
             bell=bell,
         )
 
     def adopt(self) -> None:
         """Bring deliveries that wait in line with the destinations of this configuration."""
-        destinations, now = self._config.destinations, self._clock()
+        common = self._common
+        database, now = common.database, common.clock()
+        destinations = common.config.destinations
         names = [destination.name for destination in destinations]
         trusted = [d.name for d in destinations if not d.storage_commitment]
-        self._database.write(lambda c: park_unknown(c, names, now))
-        for file_hash in self._database.write(lambda c: trust_stored(c, trusted, now)):
-            self._objects.remove(file_hash)
+        database.write(lambda c: park_unknown(c, names, now))
+        for file_hash in database.write(lambda c: trust_stored(c, trusted, now)):
+            common.folders.objects.remove(file_hash)

@@ -154,7 +154,8 @@ class Reception:
         now = self._clock()
         try:
             self._database.write(
-                lambda c: add_refusal(c, address, calling_ae, what, names, reason, now)
+                lambda c: add_refusal(c, address, calling_ae, what, names, reason, now),
+                alone=False,
             )
         except UnavailableError as error:  # a note that fails must not end an association
             log.warning("refusal not noted", extra={"action": "refusal", "reason": str(error)})
@@ -205,7 +206,8 @@ class Reception:
     def _recorded(self, received: Received, kept: Path, now_us: int) -> Known | None:
         """Record an instance; a file whose row cannot be had goes again, for the disk is short."""
         try:
-            return self._database.write(lambda c: _record(c, received, kept, now_us))
+            # its study's row is locked by what it writes, and its UID is there once
+            return self._database.write(lambda c: _record(c, received, kept, now_us), alone=False)
         except UnavailableError:
             with suppress(UnavailableError):
                 self._database.write(lambda c: _drop(c, kept, received.instance_hash))

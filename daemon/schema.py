@@ -261,3 +261,12 @@ refusals = Table(
 )
 Index("ix_refusals_last", refusals.c.last_us)
 """Associations and presentation contexts refused, so that an admin sees why a modality fails."""
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("holder", String(128), nullable=False),  # as `setup.holder` names a node
+    Column("until_us", BigInteger, nullable=False),
+)
+"""Work that one of several processes does; see `daemon.turns`."""

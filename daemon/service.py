@@ -1,39 +1,33 @@
-"""The service: reception, assembly, worker, deliveries and probes in one process tree."""
+"""The service: the parts that its roles ask for, and the probes, in one process tree."""
 
 import logging
-import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
 from daemon import audit, build, certificates, clock, failpoints, jobs, setup, systemd
-from daemon.assemble import Assembler
+from daemon.analysing import Analysing
 from daemon.audit_notes import Notes
-from daemon.bell import Bell
-from daemon.callers import Callers
 from daemon.child import START_S, Child, ChildOptions
 from daemon.commitment import Reports
-from daemon.config import Config, guard_open_door
-from daemon.custody import Custody
+from daemon.common import Common
+from daemon.config import Config
 from daemon.database import Database
-from daemon.eligibility import by_headers
 from daemon.errors import ConfigError, DaemonError, UnavailableError
 from daemon.health import Health
+from daemon.hints import ANALYSES, DELIVERIES, Hints
 from daemon.http import HttpServer
 from daemon.nightly import Nightly, started_calendar
 from daemon.outbox import Outbox
-from daemon.publish import Publisher
-from daemon.pulse import Pulse
-from daemon.receive import Reception
-from daemon.teller import Teller
+from daemon.receiving import Receiving
+from daemon.roles import EVERY, Role
 from daemon.threads import Threads
-from daemon.worker import Worker
+from daemon.turns import Turns
 from dicom_io import scu
-from dicom_io.acceptor import Acceptor
-from dicom_io.errors import DicomIOError
-from dicom_io.reception import Limits
 
 if TYPE_CHECKING:
     from apscheduler.schedulers.background import BackgroundScheduler
@@ -58,6 +52,8 @@ class Service:
         The analysing process, which may load its model already; left out: a new one.
     reload
         Reads the configuration again and has the service start anew; raises where it is wrong.
+    roles
+        What of a node this process does.
 
     Raises
     ------
@@ -71,91 +67,79 @@ class Service:
         now: clock.Clock = clock.now_us,
         child: Child | None = None,
         reload: Callable[[], None] = lambda: None,
+        roles: frozenset[Role] = EVERY,
     ) -> None:
         self.config = config
         self._reload = reload
+        self._roles = roles
         self._trail = audit.open_trail(config, now)
         self._notes = notes = Notes(self._trail.note if self._trail else audit.nowhere)
         try:
             bundle = setup.load_bundle(config)
             setup.guard_demonstration(config, bundle)
-            self._tls = tls = certificates.load(config, now())
+            tls = certificates.load(config, now())
             watched = certificates.watched(config, tls)
         except ConfigError as error:
             notes.misconfigured(str(error))
             self._end_trail()
             raise
-        self._folders = setup.make_folders(config)
+        self._folders = folders = setup.make_folders(config)
         self._lock = setup.lock(config.state_dir)
         failpoints.reach("start.locked")
-        for left in self._folders.scratch.iterdir():
+        for left in folders.scratch.iterdir():
             left.unlink(missing_ok=True)  # masks and pictures of a process that was killed
-        self.database = Database(config.database_url)
+        self.database = database = Database(config.database_url)
+        setup.guard_folder(config, database)
+        now = database.clock(now)
         holder = setup.holder(config)
-        self.database.write(lambda c: jobs.release(c, holder))
+        database.write(lambda c: jobs.release(c, holder))
         failpoints.reach("start.opened")
-        recipe = setup.recipe_digest(config)
         self._stopping = threading.Event()
         self._threads = Threads(self._stopping, STALL_S)
-        self._analyses = Bell()
-        self._clock = now
-        self._child = child or Child(ChildOptions.of(config))
-        self._child.on_life = self._on_life
-        reader = setup.make_reader(config, bundle, self.database)
-        objects = self._folders.objects
-        reports = Reports(self.database, objects, now)
-        client = tls.client if tls else None
-        self._outbox = Outbox(config, self.database, objects, now, reports, client, notes)
-        self._worker = Worker(
-            config,
-            self.database,
-            now,
-            self._folders,
-            self._child,
-            Publisher(config, self.database, now, objects, reader, recipe),
-            holder,
-            self._analyses,
-            self._outbox.ring,
+        self._turns = Turns(database, holder, now)
+        self._hints = Hints(database)
+        self._common = common = Common(
+            config=config,
+            database=database,
+            folders=folders,
+            clock=now,
+            bundle=bundle,
+            recipe=setup.recipe_digest(config),
+            holder=holder,
+            tls=tls,
+            notes=notes,
+            reports=Reports(database, folders.objects, now),
+            turns=self._turns,
+            hints=self._hints,
+            stopping=self._stopping,
         )
-        judge = by_headers(self._folders.spool, config.rules)
-        identity = bundle.digest, recipe
-        self._assembler = Assembler(
-            config, self.database, now, judge, *identity, queued=self._analyses.ring
-        )
-        self._nightly = Nightly(
-            config.retention, self.database, self._folders, watched, now, self._stopping
-        )
-        reception = Reception(config, self.database, self._folders.spool, now, reports, notes)
-        self._teller: Teller | None = None
-        provider = None
-        if config.node.storage_commitment_scp:
-            callers = Callers(config)
-            provider = Custody(callers, self.database, self._folders.spool, now)
-            self._teller = Teller(
-                config.node.ae_title, callers, provider, self.database, now, self._sources_tls()
-            )
-        server = tls.server if tls else None
-        self._acceptor = _acceptor(config, reception, provider, server)
+        setup.check_operating_point(config, bundle)
+        self._outbox = Outbox(common)
+        self._nightly = Nightly(config.retention, database, folders, watched, now, self._stopping)
+        self._receiving = Receiving(common) if Role.RECEIVER in roles else None
+        self._analysing = None
+        if Role.WORKER in roles:
+            self._analysing = Analysing(common, child or Child(ChildOptions.of(config)))
         self.health = Health(
             config,
-            self.database,
-            self._folders.spool,
+            database,
+            folders.spool,
             now,
             self._threads,
-            self._child,
+            self._analysing.child if self._analysing else None,
             watched,
             self._trail,
-            lambda: self._acceptor.alive,
+            lambda: self._receiving is None or self._receiving.acceptor.alive,
         )
-        self._bundle, self._recipe = bundle, recipe
         self._desk: Desk | None = None
-        self._http = HttpServer(self.health, config.http, self._console)
+        pages = self._console if Role.CONSOLE in roles else None
+        self._http = HttpServer(self.health, config.http, pages)
         self._calendar: BackgroundScheduler | None = None
 
     @property
     def port(self) -> int:
-        """Port on which instances are received."""
-        return self._acceptor.port
+        """Port on which instances are received; 0: none are."""
+        return self._receiving.acceptor.port if self._receiving else 0
 
     @property
     def http_port(self) -> int:
@@ -164,33 +148,29 @@ class Service:
 
     def start(self) -> None:
         """Open the ports and start the threads; the model loads meanwhile."""
-        try:
-            self._acceptor.start()
-        except DicomIOError as error:
-            raise UnavailableError(str(error)) from error
+        if self._receiving is not None:
+            self._receiving.open()
         self._http.start()
-        self._outbox.start(self._threads, self._stopping)
-        self._threads.start("assembler", self._assemble)
-        self._threads.start("worker", self._work)
-        if self._teller is not None:
-            self._threads.start("commitment", partial(self._teller.run, self._stopping))
+        if Role.DELIVERER in self._roles:
+            self._hints.on(DELIVERIES, self._outbox.ring)
+            self._outbox.start(self._threads)
+            self._calendar = started_calendar(self._once_a_night)
+        if self._receiving is not None:
+            self._receiving.start(self._threads)
+        if self._analysing is not None:
+            self._analysing.start(self._threads, self.health)
+        if self.database.shared:
+            self._threads.start("hints", partial(self._hints.listen, self._stopping))
         if self.config.notify.webhook is not None:
             from daemon.notify import notifier
 
             told = notifier(self.config, self.health.troubles)
             self._threads.start("notify", partial(told.run, self._stopping))
-        self._calendar = started_calendar(self.nightly)
         self._notes.activity(started=True)
         systemd.notify("READY=1")
-        log.info(
-            "ready",
-            extra={"action": "start", "port": self.port, "http_port": self.http_port},
-        )
+        ports = {"port": self.port, "http_port": self.http_port}
+        log.info("ready", extra={"action": "start", "roles": sorted(self._roles), **ports})
         build.load()
-
-    def _sources_tls(self) -> ssl.SSLContext | None:
-        """Return what modalities are called back in: what they call in."""
-        return self._tls.client if self._tls and self.config.tls.receive else None
 
     def serve(self, stop: threading.Event) -> None:
         """Tell the service manager that all is well until `stop` is set."""
@@ -202,21 +182,25 @@ class Service:
         """Let running associations and the job at hand finish, within `drain_s`, and stop."""
         log.info("stopping", extra={"action": "stop"})
         deadline = time.monotonic() + drain_s
-        self._acceptor.stop(drain_s)
+        if self._receiving is not None:
+            self._receiving.acceptor.stop(drain_s)
         self._stopping.set()
-        self._analyses.ring()
         self._outbox.wake()
-        if not self._worker.busy:
-            self._child.kill()  # nobody waits for a model that is still loading
+        if self._analysing is not None:
+            self._analysing.wind_down()
         self._threads.join(deadline)
-        self._child.kill()  # a job that did not finish is given back and claimed at the next start
-        self._threads.join(time.monotonic() + 5.0)
-        self._child.stop()
+        if self._analysing is not None:
+            # a job that did not finish is given back and claimed at the next start
+            self._analysing.child.kill()
+            self._threads.join(time.monotonic() + 5.0)
+            self._analysing.child.stop()
         if self._calendar is not None:
             self._calendar.shutdown(wait=False)
         self._http.stop()
         if self._desk is not None:
             self._desk.stop()
+        with suppress(UnavailableError):  # they end by themselves soon
+            self._turns.give_up()
         self.database.close()
         self._notes.activity(started=False)
         self._end_trail()
@@ -226,24 +210,10 @@ class Service:
         if self._trail is not None:
             self._trail.stop()
 
-    def _assemble(self, pulse: Pulse) -> None:
-        while not self._stopping.is_set():
-            pulse()
-            if not self._assembler.sweep():
-                self._stopping.wait(self._assembler.pause_s)
-
-    def _work(self, pulse: Pulse) -> None:
-        try:
-            self._child.start()
-        except DaemonError as error:
-            self.health.model_problem, self.health.model_failed = str(error), True
-            raise
-        self.health.model_problem, self.health.model_failed = "", False
-        self._worker.run(self._stopping, pulse)
-
-    def _on_life(self) -> None:
-        self._threads.advance("worker")
-        self._worker.alive()
+    def _once_a_night(self) -> None:
+        """Do it on one of the nodes that have these rows."""
+        if self._turns.once(f"night {datetime.now(UTC):%Y-%m-%d}"):
+            self.nightly()
 
     def nightly(self) -> None:
         """Do what the calendar asks for once a night."""
@@ -254,17 +224,7 @@ class Service:
         from daemon.console.app import install
         from daemon.console.desk import Desk
 
-        self._desk = Desk(
-            self.config,
-            self.database,
-            self._folders,
-            self._clock,
-            self._bundle,
-            self._recipe,
-            self._notes,
-            self.health,
-            self,
-        )
+        self._desk = Desk(self._common, self.health, self)
         install(app, self._desk, self._notes)
 
     def echo(self, destination: str) -> str:
@@ -274,8 +234,8 @@ class Service:
 
     def wake(self) -> None:
         """Say that there is new work."""
-        self._analyses.ring()
-        self._outbox.ring()
+        self._hints.tell(ANALYSES)
+        self._hints.tell(DELIVERIES)
 
     def reload(self) -> None:
         """Read the configuration again and start anew; raise `DaemonError` where it is wrong."""
@@ -284,26 +244,3 @@ class Service:
         except DaemonError as error:
             self.health.refused_reload = str(error)
             raise
-
-
-def _acceptor(
-    config: Config,
-    reception: Reception,
-    provider: Custody | None,
-    tls: ssl.SSLContext | None,
-) -> Acceptor:
-    node = config.node
-    limits = Limits(max_associations=node.max_associations)
-    listener = systemd.listener()
-    if listener is not None:
-        guard_open_door(config, listener.getsockname()[0])
-    return Acceptor(
-        reception,
-        reception.accepted,
-        node.host,
-        node.port,
-        limits,
-        listener,
-        tls=tls,
-        provider=provider,
-    )

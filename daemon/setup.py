@@ -175,4 +175,31 @@ def make_folders(config: Config) -> Folders:
         scratch.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise _not_writable("node.state_dir", config.state_dir, error) from error
-    return Folders(Spool(state / "spool"), Spool(state / "objects"), scratch)
+    shared, writer = config.spool_dir, holder(config)
+    return Folders(
+        Spool(shared / "spool", writer=writer), Spool(shared / "objects", writer=writer), scratch
+    )
+
+
+def guard_folder(config: Config, database: Database) -> None:
+    """Mark a folder that several nodes share as this database's.
+
+    Raises
+    ------
+    ConfigError
+        It belongs to another database.
+    """
+    if config.node.spool_dir is None:
+        return
+    mark = config.spool_dir / "database"
+    try:
+        with mark.open("x") as file:
+            file.write(database.node_id)
+    except FileExistsError:
+        if mark.read_text() != database.node_id:
+            raise ConfigError(
+                f"node.spool_dir {config.spool_dir} belongs to another database than database.url: "
+                "name the one that the other nodes name"
+            ) from None
+    except OSError as error:
+        raise _not_writable("node.spool_dir", config.spool_dir, error) from error

@@ -11,6 +11,7 @@ import itertools
 import mmap
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from daemon import failpoints
 from daemon.errors import UnavailableError
 
 _counter = itertools.count()
+_ABANDONED_S = 3 * 86400.0
 
 
 class Spool:
@@ -31,10 +33,14 @@ class Spool:
     owner
         The service owns its folders. Commands that look into those of a running service, perhaps
         as another user, do not, and make nothing.
+    writer
+        Names who writes, among several nodes that share the folder; one process at a time does
+        under a name.
     """
 
-    def __init__(self, root: Path, *, owner: bool = True) -> None:
+    def __init__(self, root: Path, *, owner: bool = True, writer: str = "") -> None:
         self.root = root
+        self._writer = f"{hashlib.sha256(writer.encode()).hexdigest()[:12]}-"
         self._incoming = root / "incoming"
         if owner:
             self._make()
@@ -55,10 +61,17 @@ class Spool:
             ) from error
 
     def _sweep(self) -> None:
-        # what an earlier process left half-written was never acknowledged
+        # what an earlier process of this name left half-written was never acknowledged; what a node
+        # left that does not come back goes after days
+        now_s = time.time()
         for part in self._incoming.iterdir():
-            if not _alive(part.name):
+            mine = part.name.startswith(self._writer) and not self._alive(part.name)
+            if mine or now_s - _touched_s(part, now_s) > _ABANDONED_S:
                 part.unlink(missing_ok=True)
+
+    def _alive(self, name: str) -> bool:
+        pid = name.removeprefix(self._writer).partition("-")[0]
+        return pid.isdigit() and int(pid) != os.getpid() and Path(f"/proc/{pid}").exists()
 
     def names(self, shard: int, older_s: float, now_s: float) -> list[str]:
         """Return the hashes of one of the 256 shards whose files were not touched for `older_s`."""
@@ -72,7 +85,7 @@ class Spool:
 
     def incoming(self) -> "Incoming":
         """Open a new file for writing."""
-        return Incoming(self, self._incoming / f"{os.getpid()}-{next(_counter)}.part")
+        return Incoming(self, self._incoming / f"{self._writer}{os.getpid()}-{next(_counter)}.part")
 
     def put(self, data: bytes) -> str:
         """Store `data` durably; return its SHA-256, its name."""
@@ -109,11 +122,6 @@ def _sync(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _alive(name: str) -> bool:
-    pid = name.partition("-")[0]
-    return pid.isdigit() and int(pid) != os.getpid() and Path(f"/proc/{pid}").exists()
 
 
 class Incoming:

@@ -54,11 +54,17 @@ class Teller:
         self._policy = policy or RetryPolicy()
         self._tell = tell
 
-    def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 0.2) -> None:
-        """Work until `stopping` is set."""
+    def run(
+        self,
+        stopping: threading.Event,
+        pulse: Pulse,
+        poll_s: float = 0.2,
+        mine: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Work until `stopping` is set, as long as it is this process that does: `mine`."""
         while not stopping.is_set():
             pulse()
-            if not (self._custody.verify_next(pulse) or self.tell_next(pulse)):
+            if not mine() or not (self._custody.verify_next(pulse) or self.tell_next(pulse)):
                 stopping.wait(poll_s)
 
     def tell_next(self, alive: Callable[[], None] = lambda: None) -> bool:

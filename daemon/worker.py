@@ -123,19 +123,20 @@ class Worker:
         return bool(self._held)
 
     def alive(self) -> None:
-        """Renew the lease of the job that is analysed; called at every sign of life of the child.
+        """Renew the lease of the job that is analysed; called while the child is waited for.
 
         What is built meanwhile takes a small part of a lease.
         """
         job, now = self._analysed, self._clock()
         if job is not None and abs(now - self._renewed_us) > jobs.LEASE_US // 6:
             self._renewed_us = now
-            self._database.write(lambda c: jobs.renew(c, job, now))
+            self._database.write(lambda c: jobs.renew(c, job, now), alone=False)
 
     def _claim(self) -> Job | None:
         self._child.start()  # without a model nothing is claimed, and no attempt is counted
         job = self._database.write(
-            lambda c: jobs.claim(c, self._clock(), self._longest_wait_us, self._holder)
+            lambda c: jobs.claim(c, self._clock(), self._longest_wait_us, self._holder),
+            alone=False,
         )
         if job is not None:
             failpoints.reach("worker.claimed")

@@ -1,6 +1,7 @@
 """A service's rows, files and settings, made small for the tests of `daemon`."""
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,10 +16,14 @@ from sqlalchemy import Table, select
 
 from daemon import identity, jobs, schema
 from daemon.assemble import Assembler
+from daemon.audit_notes import Notes
 from daemon.clock import Clock, seconds
+from daemon.commitment import Reports
+from daemon.common import Common
 from daemon.config import Config, parse
 from daemon.database import Database
 from daemon.decision import Member
+from daemon.hints import Hints
 from daemon.integrity import instance_digest
 from daemon.jobs import Job, StoredObject
 from daemon.publish import Publisher
@@ -26,10 +31,11 @@ from daemon.reading import Reader
 from daemon.rules import IGNORED, Verdict
 from daemon.spool import Folders, Spool
 from daemon.store import Known, Received, add_instance
+from daemon.turns import Turns
 from daemon.worker import Worker
 from dicom_io import syntaxes
 from model.architecture import Architecture
-from model.bundle_file import Bundle, Card, OperatingPoint
+from model.bundle_file import SHIPPED, Bundle, Card, OperatingPoint
 from model.nodes import Rules
 from model.preprocess import Spec
 from tests.fakes import FakeClock
@@ -61,6 +67,32 @@ def worker(
     """Return a worker of one recipe; `child` is an analysing process, or plays one."""
     publisher = Publisher(config, database, clock, folders.objects, reader, "recipe")
     return Worker(config, database, clock, folders, child, publisher)
+
+
+def common(
+    config: Config,
+    database: Database,
+    folders: Folders,
+    clock: Clock,
+    notes: Notes | None = None,
+    bundle: Bundle | None = None,
+) -> Common:
+    """Return what the parts of a service share; the recipe is called so, the holder `node`."""
+    return Common(
+        config=config,
+        database=database,
+        folders=folders,
+        clock=clock,
+        bundle=bundle or Bundle.load(SHIPPED),
+        recipe="recipe",
+        holder="node",
+        tls=None,
+        notes=notes or Notes(),
+        reports=Reports(database, folders.objects, clock),
+        turns=Turns(database, "node", clock),
+        hints=Hints(database),
+        stopping=threading.Event(),
+    )
 
 
 class Engines:

@@ -20,7 +20,6 @@ from daemon.errors import ConfigError
 from daemon.http import HttpServer
 from daemon.spool import Folders, Spool
 from dicom_io.errors import PeerError
-from model.bundle_file import SHIPPED, Bundle
 from tests import builders
 from tests.builders import Rows
 
@@ -148,17 +147,8 @@ def served(
         rows = Rows(database)
         folders = Folders(Spool(folder / "spool"), Spool(folder / "objects"), scratch)
         notes = Notes(audit.append)
-        desk = Desk(
-            config,
-            database,
-            folders,
-            rows.clock,
-            Bundle.load(SHIPPED),
-            "recipe",
-            notes,
-            running,
-            running,
-        )
+        common = builders.common(config, database, folders, clock or rows.clock, notes)
+        desk = Desk(common, running, running)
         server = HttpServer(running, Http(port=0), lambda app: install(app, desk, notes))
         server.start()
         try:

@@ -104,13 +104,13 @@ def _disk(config: "Config") -> str:
     from daemon import setup
 
     setup.check_writable(config)
-    free = shutil.disk_usage(config.state_dir).free / 2**30
+    free = shutil.disk_usage(config.spool_dir).free / 2**30
     if free < config.node.disk_floor_gb:
         raise UnavailableError(
-            f"{free:.1f} GiB free in {config.state_dir}, below node.disk_floor_gb = "
+            f"{free:.1f} GiB free in {config.spool_dir}, below node.disk_floor_gb = "
             f"{config.node.disk_floor_gb:g}: instances are refused until there is room"
         )
-    return f"{free:.0f} GiB free in {config.state_dir}"
+    return f"{free:.0f} GiB free in {config.spool_dir}"
 
 
 def _database(config: "Config") -> str:
@@ -142,7 +142,7 @@ def _stored(config: "Config", folder: str) -> str:
 
     kind_of = reconcile.instances if folder == "spool" else reconcile.objects
     with rows(config) as database:
-        kind = kind_of(Spool(config.state_dir / folder, owner=False))
+        kind = kind_of(Spool(config.spool_dir / folder, owner=False))
         problems = list(reconcile.harmed(database, kind))
         extra = [path.stat().st_size for path in reconcile.unnamed(database, kind)]
         with database.read() as connection:

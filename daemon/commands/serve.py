@@ -14,6 +14,7 @@ from daemon.commands.common import add_config, read_config
 if TYPE_CHECKING:  # help must not wait for the libraries behind it
     from daemon.child import Child, ChildOptions
     from daemon.config import Config
+    from daemon.roles import Role
 
 log = logging.getLogger("daemon.commands.serve")
 
@@ -21,6 +22,14 @@ log = logging.getLogger("daemon.commands.serve")
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_config(parser)
+    parser.add_argument(
+        "--role",
+        action="append",
+        choices=("receiver", "worker", "deliverer", "console", "all"),
+        default=[],
+        help="do a part only, beside other processes with the same PostgreSQL database; may be "
+        "given several times (default: all)",
+    )
 
 
 def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> int:
@@ -32,16 +41,21 @@ def run(arguments: argparse.Namespace, child: "ChildOptions | None" = None) -> i
     os.umask(0o077)  # images and names: for the service's user, whoever starts it
     config = read_config(arguments)
     from daemon.child import Child, ChildOptions
+    from daemon.roles import Role, chosen
 
+    roles = chosen(arguments.role, config)
     analysing = Child(child or ChildOptions.of(config))
-    analysing.launch()  # loads its model while this process imports the rest
+    if Role.WORKER in roles:
+        analysing.launch()  # loads its model while this process imports the rest
     try:
-        return _serve(arguments, config, analysing)
+        return _serve(arguments, config, analysing, roles)
     finally:
         analysing.stop()
 
 
-def _serve(arguments: argparse.Namespace, config: "Config", analysing: "Child") -> int:
+def _serve(
+    arguments: argparse.Namespace, config: "Config", analysing: "Child", roles: "frozenset[Role]"
+) -> int:
     from daemon import logs, setup, systemd
     from daemon.errors import DaemonError
     from daemon.service import Service
@@ -67,7 +81,7 @@ def _serve(arguments: argparse.Namespace, config: "Config", analysing: "Child") 
     signal.signal(signal.SIGHUP, hung_up)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    service = Service(config, child=analysing, reload=reload)
+    service = Service(config, child=analysing, reload=reload, roles=roles)
     service.start()
     service.serve(stop)
     if again.is_set():

@@ -8,9 +8,8 @@ from typing import Protocol
 from sqlalchemy import Connection, func, select
 
 from daemon import by_hand, schema, unpark
-from daemon.audit_notes import Notes
-from daemon.clock import SECOND_US, Clock
-from daemon.config import Config
+from daemon.clock import SECOND_US
+from daemon.common import Common
 from daemon.console import listing
 from daemon.console.accounts import Person
 from daemon.console.drift import Day, drift
@@ -20,12 +19,9 @@ from daemon.console.overview import Overview, overview
 from daemon.console.peers import Peers, peers
 from daemon.console.study import Study, study
 from daemon.console.words import ROLES
-from daemon.database import Database
 from daemon.errors import UnknownError
 from daemon.fallback import destinations_for
-from daemon.spool import Folders
 from daemon.troubles import Ailing
-from model.bundle_file import Bundle
 
 _DRIFT_US = 60 * SECOND_US  # for which it is kept: it reads the rows of three months
 
@@ -63,35 +59,20 @@ class Desk:
 
     Parameters
     ----------
-    recipe_digest
-        Of the settings in force.
-    notes
-        Where what people do is noted.
     health, running
         The service.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        database: Database,
-        folders: Folders,
-        clock: Clock,
-        bundle: Bundle,
-        recipe_digest: str,
-        notes: Notes,
-        health: Ailments,
-        running: Running,
-    ) -> None:
-        self.config = config
-        self.bundle = bundle
-        self.clock = clock
+    def __init__(self, common: Common, health: Ailments, running: Running) -> None:
+        self.config = common.config
+        self.bundle = common.bundle
+        self.clock = common.clock
         self.health = health
         self._running = running
-        self._database = database
-        self._recipe = recipe_digest
-        self._notes = notes
-        self.files = Files(database, folders)
+        self._database = common.database
+        self._recipe = common.recipe
+        self._notes = common.notes
+        self.files = Files(common.database, common.folders)
         self._drift: tuple[int, tuple[Day, ...]] = (-_DRIFT_US, ())
         self._drift_lock = threading.Lock()
 

@@ -81,7 +81,7 @@ def _versions() -> list[str]:
 
 
 def _machine(config: Config) -> list[str]:
-    disk = shutil.disk_usage(config.state_dir)
+    disk = shutil.disk_usage(config.spool_dir)
     pages, page_bytes = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     return [
         platform.platform(),

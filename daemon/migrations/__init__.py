@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0006"
+HEAD = "0007"
 """Revision of the latest migration; a test holds it to Alembic's own search."""
 
 

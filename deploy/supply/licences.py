@@ -56,8 +56,9 @@ _INTRODUCTION = """\
 
 Made by `make licences`. AxNode's own licence is [Apache-2.0](../LICENSE). These packages serve in
 an installed node. None of them is under the GPL or AGPL, and pylibjpeg-libjpeg (GPL-3.0) stays out.
-Under the LGPL is psycopg, which talks to PostgreSQL and is loaded only where that is configured: it is
-used unmodified, as a package of its own that anybody may replace. What only training and tests need (`deploy/supply/develop.txt`) is no part of a node.
+Under the LGPL is psycopg, which talks to PostgreSQL and is loaded only where that is configured: it
+is used unmodified, as a package of its own that anybody may replace. What only training and tests
+need (`deploy/supply/develop.txt`) is no part of a node.
 
 None of them is in this repository or in AxNode's wheel: pip fetches each from the package index,
 under its own terms. Whoever passes on an image with all of it inside passes these on, too, and

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from daemon import jobs, metrics, schema, status
+from daemon import jobs, metrics, schema, sqlite, status
 from daemon.asker import Asker
 from daemon.callers import Callers
 from daemon.clock import now_us, seconds
@@ -199,7 +199,7 @@ def _reception(rounds: int, few: Site, many: Site) -> list[Figure]:
             for number, site in enumerate((few, many)):
                 sums[number] += _timed(site.receive)
         for number, site in enumerate((few, many)):
-            log = _timed(partial(site.database._checkpoint, "PASSIVE"))
+            log = _timed(partial(sqlite.checkpoint, site.database._engine, "PASSIVE"))
             times["log"][number].append(log)
             times["image"][number].append((sums[number] + log) / _COMMITS)
     against = f"{FEW:,} studies"

@@ -35,8 +35,7 @@ def test_the_samples_and_their_results_are_in_the_viewer_s_archive(tmp_path: Pat
                 series = client.get("/dicom-web/series?Modality=SEG").json()
             studies = {each["0020000D"]["Value"][0] for each in series}
             assert len(studies) == 5  # of seven: one shows no node, one cannot be evaluated
+        finally:  # it ends what it has started
             process.send_signal(signal.SIGINT)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
-            process.wait()
+            ended = process.wait(60)
+    assert ended == 0

@@ -182,14 +182,16 @@ def service(site: Site, tmp_path: Path) -> Iterator[Service]:
     try:
         yield made
     finally:
-        made._acceptor.stop(5)
+        assert made._receiving is not None
+        made._receiving.acceptor.stop(5)
         made._http._socket.close()
         made.database.close()
         made._lock.close()
 
 
 def test_the_services_port_speaks_tls(site: Site, service: Service) -> None:
-    service._acceptor.start()
+    assert service._receiving is not None
+    service._receiving.open()
     node = Remote("n", "AXNODE", "127.0.0.1", service.port, "US1", site.client())
     echo(replace(node, certificate_name="soon.example.org"))
     with pytest.raises(PeerError, match="does it want TLS"):

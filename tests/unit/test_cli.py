@@ -72,9 +72,9 @@ def test_a_service_opens_its_port_before_it_imports_what_that_does_not_take(
     code = (
         "import sys\nfrom pathlib import Path\nfrom daemon.config import load\n"
         "from daemon.service import Service\n"
-        "service = Service(load(Path(sys.argv[1]), {}))\nservice._acceptor.start()\n"
+        "service = Service(load(Path(sys.argv[1]), {}))\nservice._receiving.open()\n"
         f"print(service.port > 0, sorted(set({LATE!r}) & set(sys.modules)))\n"
-        "service._acceptor.stop(0)\nservice.database.close()\n"
+        "service._receiving.acceptor.stop(0)\nservice.database.close()\n"
     )
     words = [sys.executable, "-c", code, str(settings)]
     done = subprocess.run(words, capture_output=True, text=True, check=True)

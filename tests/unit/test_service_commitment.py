@@ -43,10 +43,14 @@ def test_what_is_stored_follows_the_configuration_at_the_start(service: Service)
 
 
 def test_to_modalities_nothing_is_confirmed_unless_it_is_configured(service: Service) -> None:
-    assert (service._teller, service._acceptor._provider) == (None, None)
+    receiving = service._receiving
+    assert receiving is not None
+    assert (receiving.teller, receiving.acceptor._provider) == (None, None)
 
 
 @pytest.mark.parametrize("service", [{"node": {"storage_commitment_scp": True}}], indirect=True)
 def test_to_modalities_it_is_confirmed_where_it_is_configured(service: Service) -> None:
-    assert service._teller is not None
-    assert service._acceptor._provider is not None
+    receiving = service._receiving
+    assert receiving is not None
+    assert receiving.teller is not None
+    assert receiving.acceptor._provider is not None

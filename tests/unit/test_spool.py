@@ -90,11 +90,17 @@ def test_a_start_sweeps_what_a_dead_process_left(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     incoming = tmp_path / "incoming"
-    for name in (f"{gone.pid}-0.part", f"{os.getpid()}-999.part", "odd.part", "1-0.part"):
+    mine, others = spool._writer, Spool(tmp_path, writer="another node")._writer
+    dead, alive = f"{gone.pid}-0.part", "1-0.part"  # process 1 lives: it may be a receiver's
+    for name in (mine + dead, f"{mine}{os.getpid()}-999.part", mine + alive, others + dead):
         (incoming / name).write_bytes(b"half")
+    abandoned = incoming / f"{others}{gone.pid}-1.part"
+    abandoned.write_bytes(b"half")
+    os.utime(abandoned, (0, 0))
     kept = spool.put(b"whole")
     again = Spool(tmp_path)
-    assert leftovers(again) == ["1-0.part"]  # process 1 lives: it may be another receiver's
+    # another node's is that node's, whose processes are not seen here
+    assert leftovers(again) == sorted([mine + alive, others + dead])
     assert again.path(kept).exists()
 
 

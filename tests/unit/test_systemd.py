@@ -24,9 +24,9 @@ peer.sendall(str(listener.getsockname()[1]).encode())
 RECEIVE = """
 from types import SimpleNamespace
 from daemon.config import parse
-from daemon.service import _acceptor
-acceptor = _acceptor(parse({}), SimpleNamespace(accepted={}), None, None)
-print(acceptor.port)
+from daemon.receiving import acceptor
+opened = acceptor(parse({}), SimpleNamespace(accepted={}), None, None)
+print(opened.port)
 """
 ASK = """
 from daemon import systemd

@@ -1,0 +1,138 @@
+"""PostgreSQL, where several processes or machines share the rows: sessions, one lock, one clock.
+
+SQLite has one writer, and the code that decides by rows rests on that: nothing changes between what
+it reads and what it writes. Here a write takes an advisory lock for its transaction, by itself or
+together with others (`lock`), so that the same code stays right. No session may hold it for long:
+the server ends one that is silent within a transaction, and notices a peer that is gone.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError
+
+from daemon.clock import Clock
+from daemon.errors import UnavailableError
+
+_SET_EVERY_S = 60.0  # the clock
+_WRITERS = text("SELECT pg_advisory_xact_lock(hashtext('axnode.writers'))")
+_TOGETHER = text("SELECT pg_advisory_xact_lock_shared(hashtext('axnode.writers'))")
+_SCHEMA = text("SELECT pg_advisory_xact_lock(hashtext('axnode.schema'))")
+_NOW_US = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+_NOTIFY = text("SELECT pg_notify('axnode', :what)")
+CHANNEL = "axnode"
+
+_CLIENT = {  # libpq: how soon a server that does not answer is given up
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,
+}
+_SESSION = {  # how soon the server gives up a session, and what it holds
+    "idle_in_transaction_session_timeout": "15s",
+    "lock_timeout": "20s",
+    "statement_timeout": "60s",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "2",
+    "tcp_user_timeout": "15000",
+}
+_PASSING = (
+    "23505",  # unique_violation: somebody else has just written the same
+    "40001",  # serialization_failure
+    "40P01",  # deadlock_detected
+)
+
+
+def engine(url: URL) -> Engine:
+    """Open a pool of sessions that give up what does not answer; the URL's own settings count."""
+    options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    arguments: dict[str, Any] = {**_CLIENT, "options": options, "application_name": "axnode"}
+    for name in url.query:
+        arguments.pop(name, None)
+    return create_engine(url, pool_pre_ping=True, pool_size=8, connect_args=arguments)
+
+
+def lock(connection: Connection, *, alone: bool) -> None:
+    """Take the writers' lock until the transaction ends: `alone`, or together with others."""
+    connection.execute(_WRITERS if alone else _TOGETHER)
+
+
+def lock_schema(connection: Connection) -> None:
+    """Wait until no other process migrates; until the transaction ends none does."""
+    connection.execute(_SCHEMA)
+
+
+def is_passing(error: Exception) -> bool:
+    """Tell whether a write failed by another one at the same time, so that it may be run again."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _PASSING
+
+
+def now_us(connection: Connection) -> int:
+    """Return the server's clock."""
+    return int(connection.execute(_NOW_US).scalar_one())
+
+
+class SharedClock:
+    """The server's clock: this machine's, set right now and then.
+
+    Leases of several machines are held against one clock, whatever theirs say.
+    """
+
+    def __init__(self, engine: Engine, now: Clock) -> None:
+        self._engine = engine
+        self._now = now
+        self._offset_us = 0
+        self._set_s = -_SET_EVERY_S
+        self._lock = threading.Lock()
+
+    def __call__(self) -> int:
+        """Return the time in UTC microseconds since 1970."""
+        with self._lock:
+            due = time.monotonic() - self._set_s >= _SET_EVERY_S
+            if due:
+                self._set_s = time.monotonic()
+        if due:  # outside of the lock: a server that does not answer holds up one who asks
+            self._adjust()
+        return self._now() + self._offset_us
+
+    def _adjust(self) -> None:
+        with contextlib.suppress(DBAPIError), self._engine.connect() as connection:
+            before = self._now()
+            there = now_us(connection)
+            self._offset_us = there - (before + self._now()) // 2
+
+
+def notify(connection: Connection, what: str) -> None:
+    """Tell every process that there is new work of a kind, once the transaction is committed."""
+    connection.execute(_NOTIFY, {"what": what})
+
+
+def heard(engine: Engine, ended: Callable[[], bool]) -> Iterator[str]:
+    """Yield what is notified, and "" where nothing was for a while; until `ended` says so.
+
+    Raises
+    ------
+    UnavailableError
+        The server does not answer.
+    """
+    failures = (DBAPIError, OSError, engine.dialect.loaded_dbapi.Error)
+    try:
+        with closing(engine.raw_connection()) as pooled:
+            connection: Any = pooled.driver_connection
+            connection.autocommit = True
+            try:
+                connection.execute(f"LISTEN {CHANNEL}")
+                while not ended():
+                    yield from (each.payload for each in connection.notifies(timeout=1.0))
+                    yield ""
+            finally:
+                pooled.invalidate()  # the pool has no use for one that listens
+    except failures as error:
+        raise UnavailableError("database: does not answer") from error

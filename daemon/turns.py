@@ -1,0 +1,115 @@
+"""Work that one process at a time does, where several have the same rows: each name is a turn.
+
+A turn is held for half a minute and held on to while its holder lives; a holder that is gone loses
+it. Whoever loses it without noticing, for example in a network that is cut, may do a piece of work
+twice, and every piece bears that.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy.dialects.postgresql import insert
+
+from daemon import schema
+from daemon.clock import Clock, seconds
+from daemon.database import Database
+
+HELD_S = 30.0
+_RENEWED_S = 10.0  # before it is held on to
+_ASKED_S = 2.0  # between two tries for one that somebody else holds
+
+
+@dataclass
+class _Known:
+    """What is known of a turn."""
+
+    mine: bool
+    since_s: float  # monotonic
+
+
+class Turns:
+    """The turns of one process.
+
+    Parameters
+    ----------
+    holder
+        Names the process; another one has another name.
+    clock
+        The one that all processes go by.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        holder: str,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._holder = holder
+        self._clock = clock
+        self._monotonic = monotonic
+        self._known: dict[str, _Known] = {}
+        self._lock = threading.Lock()
+
+    def mine(self, name: str) -> bool:
+        """Tell whether it is this process's turn; take it where nobody has it.
+
+        Raises
+        ------
+        UnavailableError
+            The database does not answer.
+        """
+        if not self._database.shared:
+            return True  # this process is the only one
+        now = self._monotonic()
+        with self._lock:
+            known = self._known.get(name)
+        if known is not None and now - known.since_s < (_RENEWED_S if known.mine else _ASKED_S):
+            return known.mine
+        mine = self._database.write(lambda c: self._take(c, name), alone=False)
+        with self._lock:
+            self._known[name] = _Known(mine, now)
+        return mine
+
+    def _take(self, connection: Connection, name: str) -> bool:
+        table, now = schema.turns, self._clock()
+        until = now + seconds(HELD_S)
+        free = or_(
+            table.c.holder == self._holder,
+            table.c.until_us < now,
+            table.c.until_us > now + seconds(2 * HELD_S),  # of a clock that was set
+        )
+        taken = insert(table).values(name=name, holder=self._holder, until_us=until)
+        taken = taken.on_conflict_do_update(
+            index_elements=[table.c.name],
+            set_={"holder": self._holder, "until_us": until},
+            where=free,
+        )
+        return connection.execute(taken.returning(table.c.name)).first() is not None
+
+    def once(self, name: str) -> bool:
+        """Tell whether this process is the first that asks for a name, of all that ever do."""
+        if not self._database.shared:
+            return True
+        first = insert(schema.turns).values(name=name, holder="", until_us=self._clock())
+        taken = first.on_conflict_do_nothing().returning(schema.turns.c.name)
+        return self._database.write(lambda c: c.execute(taken).first() is not None, alone=False)
+
+    def give_up(self) -> None:
+        """Let others have all turns at once, for this process ends."""
+        if self._database.shared and self._known:
+            table = schema.turns
+            self._database.write(
+                lambda c: c.execute(delete(table).where(table.c.holder == self._holder)) and None,
+                alone=False,
+            )
+
+
+def holders(connection: Connection) -> dict[str, str]:
+    """Return who has which turn."""
+    rows = connection.execute(select(schema.turns.c.name, schema.turns.c.holder))
+    return {name: holder for name, holder in rows}
