@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         module = importlib.import_module(f"daemon.commands.{arguments.command}")
         return int(module.run(arguments))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EOFError):  # or the end of what was typed
         print("axnode: interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:

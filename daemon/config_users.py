@@ -36,5 +36,7 @@ def check(config: "Config") -> None:
         if user.password_hash is None and user.token_hash is None:
             raise ConfigError(f"{key}: neither password_hash nor token_hash; run axnode user")
         if user.name in seen:
-            raise ConfigError(f"{key}.name: two users have the same name; rename one")
+            raise ConfigError(
+                f"{key}.name: two have the same name: delete the old one, or rename it"
+            )
         seen.add(user.name)

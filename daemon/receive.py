@@ -189,6 +189,8 @@ class Reception:
         known = self._recorded(received, kept, now)
         failpoints.reach("receive.recorded")
         if known is None or known.instance_hash == digest:
+            if known is not None:
+                log.info("the same instance again", extra={"action": "known_instance"})
             self._notes.received(received, request.peer, known=known is not None)
             return _SUCCESS
         same = known.kept and same_image_transcoded(self._spool.path(known.instance_hash), kept)

@@ -45,14 +45,20 @@ def resting_state(connection: Connection, study_id: int) -> tuple[StudyState, st
         return StudyState.PARKED, str(analysis.reason)
     counts = _counts(connection, study_id)
     if parked := counts.get(DeliveryState.PARKED):
-        return StudyState.PARKED, f"{parked} deliveries need a person: see axnode status"
+        return (
+            StudyState.PARKED,
+            f"{_deliveries(parked, 'needs', 'need')} a person: see axnode status",
+        )
     if pending := counts.get(DeliveryState.PENDING):
-        return StudyState.DELIVERING, f"{pending} deliveries to go"
+        return StudyState.DELIVERING, f"{_deliveries(pending)} to go"
     if stored := counts.get(DeliveryState.STORED):
-        return StudyState.DELIVERING, f"{stored} deliveries wait for storage commitment"
+        return (
+            StudyState.DELIVERING,
+            f"{_deliveries(stored, 'waits', 'wait')} for storage commitment",
+        )
     ending = StudyState.NOT_EVALUABLE if analysis.not_evaluable else StudyState.DELIVERED
     if delivered := counts.get(DeliveryState.DELIVERED):
-        where = f"{delivered} deliveries confirmed"
+        where = f"{_deliveries(delivered)} confirmed"
         if counts.get(DeliveryState.REPLACED):
             where += ", pictures in place of what was refused (axnode retry sends it again)"
     elif counts.get(DeliveryState.DROPPED):
@@ -61,6 +67,11 @@ def resting_state(connection: Connection, study_id: int) -> tuple[StudyState, st
         where = _why_nothing_was_sent(connection, analysis.id)
     reason = f"{analysis.reason}; {where}" if analysis.reason else where
     return ending, reason
+
+
+def _deliveries(number: int, one: str = "", many: str = "") -> str:
+    """Put a number of deliveries into words, with the verb of one or of many."""
+    return f"1 delivery {one}".rstrip() if number == 1 else f"{number} deliveries {many}".rstrip()
 
 
 def _why_nothing_was_sent(connection: Connection, analysis_id: int) -> str:

@@ -64,14 +64,6 @@ def last_failure(connection: Connection, destination: str, *, waiting: bool = Fa
     return str(found or "")
 
 
-def refusals(connection: Connection, most: int = 20) -> list[dict[str, Any]]:
-    """Return the latest associations and presentation contexts that were refused."""
-    table = schema.refusals
-    rows = connection.execute(select(table).order_by(table.c.last_us.desc()).limit(most))
-    keep = ("address", "calling_ae", "what", "transfer_syntaxes", "reason", "count")
-    return [{key: getattr(row, key) for key in keep} for row in rows]
-
-
 def purged(connection: Connection) -> dict[str, Any]:
     """Return of how many studies images were deleted by retention, and when last."""
     table = schema.studies

@@ -116,8 +116,8 @@ def _retry_deliveries(
         words = "given up: the stored file is lost, and a new version is made"
         move_delivery(connection, row_id, DeliveryState.DROPPED, words, now_us)
     done = (
-        (len(known), "deliveries are queued again"),
-        (len(gone), "deliveries are given up"),
-        (len(lost), "objects are lost, and a new version is made"),
+        (len(known), "delivery is", "deliveries are", "queued again"),
+        (len(gone), "delivery is", "deliveries are", "given up"),
+        (len(lost), "object is", "objects are", "lost, and a new version is made"),
     )
-    return [f"{number} {text}" for number, text in done if number]
+    return [f"{n} {one if n == 1 else many} {words}" for n, one, many, words in done if n]

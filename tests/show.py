@@ -29,11 +29,16 @@ from tests.viewer_tools import prepared
 SAMPLES = Path(__file__).parents[1] / "sample_dicoms"
 _WORDS = """
 OHIF     {viewer}/
-         double-click a study; there double-click SEG at the left, and answer Yes
+         double-click a study with SEG among its modalities; there double-click SEG at the left,
+         and answer Yes
 console  http://127.0.0.1:{http}/    name demo, password {password}
 Orthanc  {pacs}/app/explorer.html
 
-push more, for example with DCMTK: storescu -aec AXNODE 127.0.0.1 {dicom} FILE
+         its Find takes a PatientID, PHANTOM-02 for example
+push an image of your own to both, as a modality does: the node adds results, and no images
+         storescu -xs -aec ORTHANC 127.0.0.1 {archive} FILE
+         storescu -xs -aec AXNODE 127.0.0.1 {dicom} FILE
+         (-xs, -xy, -xv or -xr: in which its pixels are compressed; the samples are in already)
 The model is a demonstration: no contour and no score says anything about a patient.
 Ctrl-C ends it all and deletes what was stored.
 """
@@ -80,7 +85,8 @@ def show(port: int, http: int, dicom: int, stop: threading.Event) -> None:
             listen("127.0.0.1", each).close()
         except OSError as error:
             raise UnavailableError(
-                f"port {each} cannot be had ({error.strerror}): name another, see --help"
+                f"port {each} cannot be had ({error.strerror}): name others, for example "
+                'make show ARGS="--port 3001 --http 8081 --dicom 11113"'
             ) from error
     password = secrets.token_urlsafe(9)
     users = [{"name": "demo", "role": "admin", "password_hash": hash_password(password)}]
@@ -101,7 +107,14 @@ def show(port: int, http: int, dicom: int, stop: threading.Event) -> None:
                 pacs.upload(file.read_bytes())
         push(node)
         print(
-            _WORDS.format(viewer=viewer, http=http, password=password, pacs=pacs.url, dicom=dicom),
+            _WORDS.format(
+                viewer=viewer,
+                http=http,
+                password=password,
+                pacs=pacs.url,
+                archive=pacs.dicom_port,
+                dicom=dicom,
+            ),
             flush=True,
         )
         stop.wait()

@@ -110,7 +110,12 @@ def _disk(config: "Config") -> str:
             f"{free:.1f} GiB free in {config.spool_dir}, below node.disk_floor_gb = "
             f"{config.node.disk_floor_gb:g}: instances are refused until there is room"
         )
-    return f"{free:.0f} GiB free in {config.spool_dir}"
+    words = (
+        f"{free:.0f} GiB free in {config.spool_dir}, of which {config.node.disk_floor_gb:g} stay so"
+    )
+    if free < 2 * config.node.disk_floor_gb:
+        raise _Doubt(f"{words} (node.disk_floor_gb): make room before images are refused")
+    return words
 
 
 def _database(config: "Config") -> str:

@@ -4,7 +4,7 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,11 +75,15 @@ def _asked(text: str) -> str:
     if modality:
         address = _ask("its IP address (empty: any; better named)", "", _address)
         text = _set(text, "node", "host", "0.0.0.0")  # noqa: S104 - sources are listed
-        named = {"host": address} if address else {}
-        text = _block(text, "sources", {"ae_title": modality, **named})
+        named: dict[str, str | bool] = {"host": address} if address else {}
+        only = _ask("does it push nothing but axillary studies? (y, n)", "n", _yes_or_no)
+        source = {"ae_title": modality, **named, "assume_axilla": only == "y"}
+        text = _block(text, "sources", source)
+        print("The node listens on all addresses of this computer, for who is listed.")
     text = _set(text, "node", "port", int(_ask("port to listen on", "11112", _port)))
     folder = _ask("folder for images, results and database", "/var/lib/axnode")
     text = _set(text, "node", "state_dir", folder)
+    text = _set(text, "http", "port", int(_ask("port of the console", "8080", _port)))
     name = _ask("AE title of the PACS", "ORTHANC")
     host = _ask("its address", "127.0.0.1")
     port = int(_ask("its port", "4242", _port))
@@ -115,6 +119,10 @@ def _address(answer: str) -> str:
     return ""
 
 
+def _yes_or_no(answer: str) -> str:
+    return "" if answer in ("y", "n") else "y or n"
+
+
 def _port(answer: str) -> str:
     return "" if answer.isdecimal() and 0 < int(answer) < 65536 else "a port is 1 to 65535"
 
@@ -122,7 +130,7 @@ def _port(answer: str) -> str:
 def _value(value: str | int) -> str:
     import json
 
-    return str(value) if isinstance(value, int) else json.dumps(value)
+    return json.dumps(value)  # of these TOML writes all as JSON does
 
 
 def _set(text: str, table: str, key: str, value: str | int) -> str:
@@ -135,7 +143,7 @@ def _set(text: str, table: str, key: str, value: str | int) -> str:
     return f"{text[: found.start()]}{key} = {_value(value)}{text[found.end() :]}"
 
 
-def _block(text: str, table: str, values: dict[str, str]) -> str:
+def _block(text: str, table: str, values: Mapping[str, str | bool]) -> str:
     """Add a block of a list where the example has one commented out."""
     lines = [f"[[{table}]]", *(f"{key} = {_value(value)}" for key, value in values.items())]
     mark = f"#[[{table}]]\n"

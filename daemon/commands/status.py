@@ -6,6 +6,8 @@ from typing import Any
 
 from daemon.commands.common import add_config, local, read_config, rows
 
+_SHOWN = 20  # refusals
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -16,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the status; 1 where something is parked."""
     config = read_config(arguments)
-    from daemon import clock, status
+    from daemon import clock, refused, status
 
     with rows(config) as database, database.read() as connection:
         report: dict[str, Any] = {
@@ -25,7 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
             "destinations": status.destinations(
                 connection, [destination.name for destination in config.destinations]
             ),
-            "refused": status.refusals(connection),
+            "refused": [
+                vars(each) for each in refused.refusals(connection, config.node.ae_title)[:_SHOWN]
+            ],
             "purged": status.purged(connection),
         }
     print(json.dumps(report, indent=2) if arguments.json else _text(report))
@@ -55,4 +59,5 @@ def _text(report: dict[str, Any]) -> str:
         syntaxes = f" ({item['transfer_syntaxes']})" if item["transfer_syntaxes"] else ""
         peer = f"{item['calling_ae'] or '?'}@{item['address']}"
         lines.append(f"  {item['count']} x {peer}: {item['what']}{syntaxes}: {item['reason']}")
+        lines.append(f"      {item['remedy']}")
     return "\n".join(lines)

@@ -24,6 +24,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found, indent=2))
         return 0
+    if not found:
+        print(
+            "none" if arguments.state else "no study has come yet; axnode status tells of refusals"
+        )
     for study in found:
         print(
             f"{local(study['last_instance_us'])}  {study['state']:14} v{study['version']} "

@@ -35,15 +35,19 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def password() -> str:
-    """Ask for a password, twice on a terminal; read one line of a pipe."""
+    """Ask for a password, twice and until it will do on a terminal; read one line of a pipe."""
     from daemon.errors import InputError
 
     if sys.stdin.isatty():
-        entered = getpass.getpass("Password: ")
-        if entered != getpass.getpass("The same again: "):
-            raise InputError("the two differ: run it again")
-    else:
-        entered = sys.stdin.readline().rstrip("\n")
+        while True:
+            entered = getpass.getpass(f"Password, at least {_LEAST} characters: ")
+            if len(entered) < _LEAST:
+                print("that is too short", file=sys.stderr)
+            elif entered != getpass.getpass("The same again: "):
+                print("the two differ", file=sys.stderr)
+            else:
+                return entered
+    entered = sys.stdin.readline().rstrip("\n")
     if len(entered) < _LEAST:
         raise InputError(f"a password has at least {_LEAST} characters")
     return entered

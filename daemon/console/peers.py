@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, select
+from sqlalchemy import Connection, func, select
 
 from daemon import schema, status
 from daemon.config import Config
-
-_MOST_REFUSALS = 500  # of a kind that are looked at: five tools that offer all there is
+from daemon.refused import Refusal, refusals
 
 
 @dataclass(frozen=True)
@@ -40,21 +38,6 @@ class DestinationRow:
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """What a peer was refused; classes that it was refused for the same reason are one."""
-
-    address: str
-    calling_ae: str
-    what: str
-    classes: tuple[str, ...]  # SOP classes, where there are several
-    transfer_syntaxes: str
-    reason: str
-    count: int
-    last_us: int
-    remedy: str
-
-
-@dataclass(frozen=True)
 class Peers:
     """The whole page."""
 
@@ -67,41 +50,13 @@ class Peers:
 
 def peers(connection: Connection, config: Config, certificates: Sequence[str]) -> Peers:
     """Gather the page."""
-    refusals = _refusals(connection, config.node.ae_title)
+    refused = refusals(connection, config.node.ae_title)
     return Peers(
-        sources=_sources(connection, config, refusals),
+        sources=_sources(connection, config, refused),
         destinations=_destinations(connection, config),
-        refusals=refusals,
+        refusals=refused,
         secured=config.tls.on,
         certificates=tuple(certificates),
-    )
-
-
-def _refusals(connection: Connection, own_title: str) -> tuple[Refusal, ...]:
-    """Return what was refused; a tool that offers a hundred classes hides nobody's association."""
-    table = schema.refusals
-    latest = select(table).order_by(table.c.last_us.desc()).limit(_MOST_REFUSALS)
-    whole = connection.execute(latest.where(table.c.what == "association")).all()
-    parts: dict[tuple[str, str, str], list[Any]] = {}
-    for row in connection.execute(latest.where(table.c.what != "association")):
-        parts.setdefault((row.address, row.calling_ae, row.reason), []).append(row)
-    groups = [*([row] for row in whole), *parts.values()]
-    return tuple(_refusal([row._mapping for row in rows], own_title) for rows in groups)
-
-
-def _refusal(rows: Sequence[RowMapping], own_title: str) -> Refusal:
-    """Put rows of one peer and one reason, the latest first, into one."""
-    first, several = rows[0], len(rows) > 1
-    return Refusal(
-        address=first["address"],
-        calling_ae=first["calling_ae"],
-        what=f"{len(rows)} classes" if several else first["what"],
-        classes=tuple(sorted(row["what"] for row in rows)) if several else (),
-        transfer_syntaxes="" if several else first["transfer_syntaxes"],
-        reason=first["reason"],
-        count=max(row["count"] for row in rows),
-        last_us=first["last_us"],
-        remedy=remedy(first["reason"], first["what"], own_title),
     )
 
 
@@ -152,20 +107,3 @@ def _last_delivered(connection: Connection, destination: str) -> int | None:
         .limit(1)
     ).scalar()
     return None if found is None else int(found)
-
-
-def remedy(reason: str, what: str, own_title: str) -> str:
-    """Return what an admin does about a refusal."""
-    for part, words in (
-        ("is not among the [[sources]]", "list it under [[sources]], with its title as written"),
-        ("may not call from this address", "correct the host of its [[sources]] entry"),
-        ("certificate_name", "correct its certificate_name, or give it the right certificate"),
-        ("it called", f"set the called AE title to {own_title} on the modality"),
-        ("transfer syntax", "have the modality send another transfer syntax, uncompressed at best"),
-        ("abstract syntax", "nothing, unless a class of them holds ultrasound images: report it"),
-        ("disk", "make room, or lower node.disk_floor_gb"),
-        ("busy", "have it send fewer at once, or raise node.max_associations"),
-    ):
-        if part in reason or part in what:
-            return words
-    return "see the reason; docs/conformance.md lists what is accepted"

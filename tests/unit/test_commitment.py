@@ -473,7 +473,7 @@ def test_a_person_may_begin_anew(site: Site) -> None:
     site.take(report(site.ask.asked[-1], failed=[0], reason=0x0122))
     assert (site.states, site.deliveries[0].resends) == (["parked"], 1)
     done = site.rows.database.write(lambda c: unpark.retry(c, STUDY, ["pacs"], site.rows.clock()))
-    assert done == "1 deliveries are queued again"
+    assert done == "1 delivery is queued again"
     assert (site.deliveries[0].attempts, site.deliveries[0].resends) == (0, 0)
     site.ask.reports = report
     site.deliverer.deliver_due()

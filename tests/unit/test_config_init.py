@@ -51,8 +51,10 @@ def test_a_folder_that_is_not_there_is_said(
 
 def test_on_a_terminal_it_asks(tmp_path: Path) -> None:
     """A person who mistypes an address and a port is asked again."""
-    answers = ["AXILLA", "US7", "10.0.0.300", "10.0.0.7", "seventy", "104", "", "PACS"]
-    answers += ["pacs.example", "11113", "anna", "correct horse battery", "correct horse battery"]
+    answers = ["AXILLA", "US7", "10.0.0.300", "10.0.0.7", "perhaps", "y", "seventy", "104", ""]
+    answers += ["8081", "PACS", "pacs.example", "11113", "anna", "too short"]
+    answers += ["correct horse battery", "correct house", "correct horse battery"]
+    answers += ["correct horse battery"]
     pid, terminal = pty.fork()
     if pid == 0:
         command = ["-m", "daemon.cli", "config", "init", "--out", str(tmp_path / "axnode.toml")]
@@ -119,7 +121,7 @@ def test_a_short_password_is_refused(
         ({"users": [{"name": "a", "role": "root"}]}, r"users\.0\.role"),
         (
             {"users": 2 * [{"name": "a", "token_hash": f"sha256:{'0' * 64}"}]},
-            "two users have the same name",
+            "two have the same name",
         ),
         ({"http": {"certificate": "a"}}, r"http\.key: missing"),
         ({"notify": {"webhook": "ftp://a"}}, r"notify\.webhook"),

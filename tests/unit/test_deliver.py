@@ -138,7 +138,7 @@ def test_a_permanent_refusal_parks_delivery_and_study(outbox: Outbox, outcome: O
     study = outbox.rows.study()
     assert (study.state, study.reason) == (
         "parked",
-        "1 deliveries need a person: see axnode status",
+        "1 delivery needs a person: see axnode status",
     )
     assert "pacs: answered" in next(
         row.detail for row in outbox.rows.all(schema.events) if row.entity == "delivery"
@@ -385,7 +385,7 @@ def test_lost_bytes_mean_a_new_version(outbox: Outbox) -> None:
     words = outbox.rows.database.write(
         lambda c: unpark.retry(c, builders.STUDY, ["pacs"], outbox.rows.clock())
     )
-    assert words == "1 objects are lost, and a new version is made"
+    assert words == "1 object is lost, and a new version is made"
     outbox.rows.clock.advance(builders.INTERVAL_S)
     outbox.rows.assemble()
     job = outbox.rows.claimed()

@@ -185,7 +185,7 @@ def test_what_was_replaced_can_be_sent_later(outbox: Outbox) -> None:
     """The destination was set wrongly: once it takes SEG, a person sends it after all."""
     outbox.build("seg", "sr", "sc")
     outbox.deliver(REFUSED, STORED, STORED)
-    assert retry(outbox, "pacs") == "1 deliveries are queued again"
+    assert retry(outbox, "pacs") == "1 delivery is queued again"
     assert outbox.rows.study().state == "delivering"
     outbox.deliver(STORED)
     assert outbox.states == [("seg", "delivered"), ("sr", "delivered"), ("sc", "delivered")]

@@ -16,6 +16,7 @@ from daemon.custody import Custody
 from daemon.database import Database
 from daemon.deliver import Deliverer, park_unknown
 from daemon.lifecycle import FileState
+from daemon.refused import refusals
 from daemon.retention import Retention
 from daemon.retry import RetryPolicy
 from daemon.spool import Spool
@@ -98,7 +99,7 @@ class Site:
         """Ask what `axnode status` and the metrics show."""
         with self.database.read() as connection:
             metrics.rows(connection, ["pacs"], 1)
-            status.refusals(connection)
+            refusals(connection, "AXNODE")
             status.purged(connection)
 
     def page(self, page: Page) -> None:

@@ -42,24 +42,24 @@ def at_rest(rows: Rows, *states: str, not_evaluable: bool = False) -> tuple[Stud
 @pytest.mark.parametrize(
     ("states", "expected"),
     [
-        (("pending", "delivered"), (StudyState.DELIVERING, "1 deliveries to go")),
+        (("pending", "delivered"), (StudyState.DELIVERING, "1 delivery to go")),
         (
             ("stored", "delivered"),
-            (StudyState.DELIVERING, "1 deliveries wait for storage commitment"),
+            (StudyState.DELIVERING, "1 delivery waits for storage commitment"),
         ),
-        (("stored", "pending"), (StudyState.DELIVERING, "1 deliveries to go")),
+        (("stored", "pending"), (StudyState.DELIVERING, "1 delivery to go")),
         (("delivered", "delivered"), (StudyState.DELIVERED, "2 deliveries confirmed")),
         (
             ("parked", "pending", "delivered"),
-            (StudyState.PARKED, "1 deliveries need a person: see axnode status"),
+            (StudyState.PARKED, "1 delivery needs a person: see axnode status"),
         ),
-        (("dropped", "pending"), (StudyState.DELIVERING, "1 deliveries to go")),
-        (("dropped", "delivered"), (StudyState.DELIVERED, "1 deliveries confirmed")),
+        (("dropped", "pending"), (StudyState.DELIVERING, "1 delivery to go")),
+        (("dropped", "delivered"), (StudyState.DELIVERED, "1 delivery confirmed")),
         (
             ("replaced", "delivered"),
             (
                 StudyState.DELIVERED,
-                "1 deliveries confirmed, pictures in place of what was refused "
+                "1 delivery confirmed, pictures in place of what was refused "
                 "(axnode retry sends it again)",
             ),
         ),
@@ -95,7 +95,7 @@ def test_what_is_not_evaluable_and_reported_nowhere_keeps_its_reason(rows: Rows)
 def test_what_is_not_evaluable_says_why_after_its_report_was_delivered(rows: Rows) -> None:
     state, reason = at_rest(rows, "delivered", not_evaluable=True)
     assert state is StudyState.NOT_EVALUABLE
-    assert reason == "no B-mode tissue region on the image; 1 deliveries confirmed"
+    assert reason == "no B-mode tissue region on the image; 1 delivery confirmed"
 
 
 def test_what_is_not_evaluable_is_delivering_until_its_report_is_there(rows: Rows) -> None:

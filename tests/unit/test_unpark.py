@@ -55,7 +55,7 @@ def test_parked_deliveries_are_tried_again_and_only_they(rows: Rows, tmp_path: P
     rows.delivering(objects, count=2)
     deliver(rows, objects, (Outcome.PERMANENT, 0xA900))
     assert rows.study().state == "parked"
-    assert retry(rows) == "1 deliveries are queued again"
+    assert retry(rows) == "1 delivery is queued again"
     assert rows.study().state == "delivering"
     assert rows.states(schema.deliveries) == ["pending", "delivered"]
     deliver(rows, objects)
@@ -69,9 +69,9 @@ def test_what_nobody_would_send_is_given_up_and_the_study_rests(rows: Rows, tmp_
     rows.database.write(lambda c: park_unknown(c, ["pacs"], rows.clock()))
     deliver(rows, objects)
     assert rows.study().state == "parked"
-    assert retry(rows) == "1 deliveries are given up"
+    assert retry(rows) == "1 delivery is given up"
     assert sorted(rows.states(schema.deliveries)) == ["delivered", "dropped"]
-    assert (rows.study().state, rows.study().reason) == ("delivered", "1 deliveries confirmed")
+    assert (rows.study().state, rows.study().reason) == ("delivered", "1 delivery confirmed")
     with pytest.raises(InputError, match="not parked"):
         retry(rows)
 
@@ -81,7 +81,7 @@ def test_what_is_given_up_holds_back_nothing_that_can_be_sent(rows: Rows, tmp_pa
     rows.delivering(objects, ["old", "pacs"], count=1)
     rows.database.write(lambda c: park_unknown(c, ["pacs"], rows.clock()))
     deliver(rows, objects, (Outcome.PERMANENT, 0xA900))
-    assert retry(rows) == "1 deliveries are queued again; 1 deliveries are given up"
+    assert retry(rows) == "1 delivery is queued again; 1 delivery is given up"
     assert rows.study().state == "delivering"
     deliver(rows, objects)
     assert rows.study().state == "delivered"
@@ -98,7 +98,7 @@ def test_analysis_and_deliveries_are_tried_again_together(rows: Rows, tmp_path: 
     parked(rows)
     assert rows.study().state == "parked"
     done = retry(rows)
-    assert done == "the analysis is queued again; 1 deliveries are queued again"
+    assert done == "the analysis is queued again; 1 delivery is queued again"
     assert rows.states(schema.deliveries) == ["pending"]
     assert rows.study().state == "queued"
     rows.finish(rows.claimed())
@@ -132,7 +132,7 @@ def test_a_superseded_parked_version_is_left_alone(rows: Rows, tmp_path: Path) -
     rows.finish(job, [builders.stored(0, objects)], ["pacs"])
     deliver(rows, objects, (Outcome.PERMANENT, 0xA900))
     assert rows.study().state == "parked"
-    assert retry(rows) == "1 deliveries are queued again"
+    assert retry(rows) == "1 delivery is queued again"
     assert rows.claim() is None
 
 

@@ -9,7 +9,7 @@
 set -euo pipefail
 
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
-folder="${1:-$here/../../build/viewer}"
+folder="${1:-$(dirname "$(dirname "$here")")/build/viewer}"
 stamp="$folder/.ready-$(cat "$here/package.json" "$here/package-lock.json" | sha256sum | cut -c1-12)"
 [ ! -e "$stamp" ] || exit 0
 
