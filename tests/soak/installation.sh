@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # deploy/install.sh for real: a fresh Debian with systemd (debootstrap, systemd-nspawn), in which a node is
 # installed, upgraded with a migration, kept where a release does not pass its check, brought back where a
-# release does not get ready, rolled back, uninstalled and purged. As root; ten minutes, 20 GB, the network.
+# release does not get ready, rolled back, uninstalled and purged; then the same for a site with TLS, port
+# 104 and interruptions (installation_site.sh). As root; twenty minutes, 20 GB, the network.
 #
-#   tests/soak/installation.sh [FOLDER]      default: /var/tmp/axnode-root; what pip reads is bound in
+#   tests/soak/installation.sh [FOLDER [first | site]]   default: /var/tmp/axnode-root, both; what pip
+#                                                        reads is bound in
 set -euo pipefail
 
 source_dir="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
 root="${1:-/var/tmp/axnode-root}"
+trials="${2:-first site}"
 script="$(mktemp)"
 bound=()
 # a pip that finds packages in folders of this machine finds them inside too
@@ -88,8 +91,8 @@ cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
 if [ -e /etc/pip.conf ]; then cp /etc/pip.conf "$root/etc/"; fi
 rm -rf "$root/src"
 mkdir "$root/src"
-git clone --quiet "$source_dir" "$root/src/axnode"
-mv "$script" "$root/src/trial.sh"
+mv "$script" "$root/src/first.sh"
+cp "$source_dir/tests/soak/installation_site.sh" "$root/src/site.sh"
 # systemd-machined may not run here: the container is entered by its first process
 systemd-nspawn --quiet --directory "$root" "${bound[@]}" --register=no --keep-unit \
     --machine axnode-trial --boot </dev/null >"$root.log" 2>&1 &
@@ -97,6 +100,12 @@ container=$!
 trap 'kill $container 2>/dev/null || true' EXIT
 sleep 15
 init="$(pgrep --parent "$container" systemd | head -1)"
-nsenter --target "$init" --mount --uts --ipc --pid --root --wd -- env -i HOME=/root LANG=C.UTF-8 \
-    PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
-    PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin bash /src/trial.sh
+failed=0
+for trial in $trials; do
+    rm -rf "$root/src/axnode"
+    git clone --quiet "$source_dir" "$root/src/axnode"
+    nsenter --target "$init" --mount --uts --ipc --pid --root --wd -- env -i HOME=/root LANG=C.UTF-8 \
+        PIP_CERT=/etc/ssl/certs/ca-certificates.crt PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+        bash "/src/$trial.sh" || failed=1
+done
+exit $failed
