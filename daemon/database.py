@@ -21,11 +21,8 @@ from typing import Any, TypeVar
 from sqlalchemy import (
     Connection,
     Engine,
-    column,
     insert,
-    inspect,
     select,
-    table,
     update,
 )
 from sqlalchemy.engine import make_url
@@ -78,6 +75,26 @@ class _Write:
     future: "Future[Any]" = field(default_factory=Future)
 
 
+def has_schema(url: str) -> bool:
+    """Tell whether a database holds the service's tables.
+
+    Raises
+    ------
+    UnavailableError
+        It cannot be opened.
+    """
+    engine = _engine(url)
+    try:
+        with engine.connect() as connection:
+            return migrations.revision(connection) is not None
+    except DBAPIError as error:
+        raise UnavailableError(
+            f"database: cannot be opened ({_first_line(error)}): check database.url"
+        ) from error
+    finally:
+        engine.dispose()
+
+
 class Database:
     """The rows; see the module's docstring.
 
@@ -119,7 +136,7 @@ class Database:
         with self._engine.begin() as connection:
             if self.shared:
                 postgres.lock_schema(connection)
-            if _revision(connection) != migrations.HEAD:
+            if migrations.revision(connection) != migrations.HEAD:
                 migrations.upgrade(connection)
 
     def _identity(self) -> tuple[str, str]:
@@ -276,14 +293,6 @@ class Database:
 
 
 _Group = list[_Write]
-
-
-def _revision(connection: Connection) -> str | None:
-    """Return the schema's revision as Alembic notes it; None: there is no schema yet."""
-    name = "alembic_version"
-    if not inspect(connection).has_table(name):
-        return None
-    return connection.execute(select(column("version_num")).select_from(table(name))).scalar()
 
 
 def _first_line(error: SQLAlchemyError) -> str:

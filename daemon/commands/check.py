@@ -119,10 +119,12 @@ def _disk(config: "Config") -> str:
 
 
 def _database(config: "Config") -> str:
-    from daemon.database import Database
+    from daemon.database import Database, has_schema
 
     if config.database.url is None and not (config.state_dir / "axnode.sqlite").exists():
         return "will be made by the first axnode serve"
+    if not has_schema(config.database_url):
+        return "answers; the first axnode serve makes its tables"
     Database(config.database_url, owner=False).close()
     return "opened"
 
@@ -173,6 +175,11 @@ def _free(config: "Config", table: str) -> bool:
     settings = getattr(config, table)
     try:
         listen(settings.host, settings.port).close()
+    except PermissionError as error:
+        raise UnavailableError(
+            f"cannot listen on {settings.host}:{settings.port}: ports below 1024 are root's; let "
+            f"systemd open it (deploy/axnode.socket), or set {table}.port to one above"
+        ) from error
     except OSError as error:
         if setup.is_running(config):
             return False

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, column, inspect, select, table
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -27,3 +27,11 @@ def alembic_config(connection: Connection) -> "Config":
     config.set_main_option("script_location", str(Path(__file__).parent))
     config.attributes["connection"] = connection
     return config
+
+
+def revision(connection: Connection) -> str | None:
+    """Return the schema's revision as Alembic notes it; None: there is no schema yet."""
+    name = "alembic_version"
+    if not inspect(connection).has_table(name):
+        return None
+    return connection.execute(select(column("version_num")).select_from(table(name))).scalar()

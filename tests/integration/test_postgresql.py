@@ -1,0 +1,295 @@
+"""PostgreSQL as the engine: several processes with the same rows, outages, and what is told."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, select
+
+from daemon import jobs, migrations, schema
+from daemon.clock import now_us, seconds
+from daemon.commands import check
+from daemon.config import parse
+from daemon.database import Database, has_schema
+from daemon.errors import UnavailableError
+from daemon.hints import ANALYSES, Hints
+from daemon.pulse import Pulse
+from daemon.store import Received, add_instance
+from daemon.turns import HELD_S, Turns
+from tests import builders
+from tests.builders import US
+from tests.peers import wait_until
+from tests.postgres import PostgreSQL
+from tests.unit.test_accounts import Ticks
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    with PostgreSQL() as running:
+        yield running
+
+
+@pytest.fixture
+def two(server: PostgreSQL, tmp_path: Path) -> Iterator[tuple[Database, Database]]:
+    url = server.of_folder(tmp_path)
+    one, other = Database(url), Database(url)
+    yield one, other
+    one.close()
+    other.close()
+
+
+def received(study: str, instance: str) -> Received:
+    return Received(
+        study_uid=study,
+        series_uid=f"{study}.0",
+        sop_instance_uid=instance,
+        sop_class_uid=US,
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        instance_hash=instance.replace(".", "").rjust(64, "0"),
+        patient_key="p",
+        size=1,
+        source_ae="US1",
+        assumed=True,
+    )
+
+
+def at_once(*calls: Callable[[], object]) -> None:
+    threads = [threading.Thread(target=call) for call in calls]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+
+
+def test_processes_that_start_at_once_make_one_schema_and_one_identity(
+    server: PostgreSQL,
+) -> None:
+    url, opened = server.empty("at_once"), []
+    assert not has_schema(url)
+    at_once(*(lambda: opened.append(Database(url)),) * 4)
+    assert len({(each.database_id, each.node_id) for each in opened}) == 1
+    assert len(opened) == 4
+    assert has_schema(url)
+    for each in opened:
+        each.close()
+
+
+def test_one_study_from_two_receivers_is_one_study(two: tuple[Database, Database]) -> None:
+    """Both see its first image at the same time, again and again."""
+
+    def receive(database: Database, number: int) -> None:
+        for study in range(40):
+            item = received(f"1.{study}", f"1.{study}.{number}")
+            database.write(lambda c, item=item: add_instance(c, item, now_us()), alone=False)
+
+    threads = [
+        threading.Thread(target=receive, args=pair) for pair in zip(two, (1, 2), strict=True)
+    ]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(60)
+    with two[0].read() as connection:
+        assert len(connection.execute(select(schema.studies.c.id)).all()) == 40
+        images = connection.execute(select(schema.instances.c.study_id)).scalars().all()
+    assert Counter(images) == dict.fromkeys(set(images), 2)
+    assert two[0].problem == two[1].problem == ""
+
+
+def test_the_same_image_at_two_receivers_is_known_to_one(two: tuple[Database, Database]) -> None:
+    known: list[object] = []
+
+    def receive(database: Database) -> None:
+        for number in range(40):
+            item = received("1.9", f"1.9.{number}")
+            known.append(
+                database.write(lambda c, item=item: add_instance(c, item, now_us()), alone=False)
+            )
+
+    at_once(*(partial(receive, database) for database in two))
+    assert len(known) == 80
+    assert sum(each is None for each in known) == 40
+
+
+def test_a_job_is_claimed_once(two: tuple[Database, Database]) -> None:
+    for study in range(60):
+        item = received(f"1.{study}", f"1.{study}.1")
+        two[0].write(lambda c, item=item: add_instance(c, item, now_us()))
+    rows = builders.Rows(two[0])
+    rows.clock.now_us = now_us() + seconds(600)
+    while rows.assembler().sweep():
+        pass
+    claimed: list[int] = []
+
+    def work(database: Database) -> None:
+        while True:
+            job = database.write(lambda c: jobs.claim(c, rows.clock(), seconds(600)), alone=False)
+            if job is None:
+                return
+            claimed.append(job.analysis_id)
+
+    at_once(*(partial(work, database) for database in two * 2))
+    assert len(claimed) == len(set(claimed)) == 60
+
+
+def test_what_is_written_alone_is_written_alone(two: tuple[Database, Database]) -> None:
+    """One reads, waits and writes; the other's write comes before or after, never between."""
+    seen: list[tuple[int, int]] = []
+
+    def add(database: Database, number: int) -> None:
+        def work(connection) -> None:  # type: ignore[no-untyped-def]
+            before = len(connection.execute(select(schema.refusals.c.id)).all())
+            time.sleep(0.02)
+            connection.execute(
+                insert(schema.refusals).values(
+                    address=str(number), calling_ae="", what=str(before), reason="", last_us=1
+                )
+            )
+            after = len(connection.execute(select(schema.refusals.c.id)).all())
+            seen.append((before, after))
+
+        for _ in range(10):
+            database.write(work)
+
+    at_once(*(partial(add, *pair) for pair in zip(two, (1, 2), strict=True)))
+    assert sorted(seen) == [(number, number + 1) for number in range(20)]
+
+
+def test_a_turn_is_one_process_s_until_it_is_gone(two: tuple[Database, Database]) -> None:
+    ticks, clock = Ticks(), builders.FakeClock()
+    one = Turns(two[0], "one", clock, ticks)
+    other = Turns(two[1], "other", clock, ticks)
+    assert one.mine("deliver pacs")
+    assert not other.mine("deliver pacs")
+    assert other.mine("deliver research")
+    for _ in range(10):  # it holds on to it
+        ticks.now_s += HELD_S / 2
+        clock.advance(HELD_S / 2)
+        assert one.mine("deliver pacs")
+        assert not other.mine("deliver pacs")
+    ticks.now_s += HELD_S + 1  # and is not heard of any more
+    clock.advance(HELD_S + 1)
+    assert other.mine("deliver pacs")
+    assert not one.mine("deliver pacs")
+    other.give_up()
+    ticks.now_s += 3
+    assert one.mine("deliver pacs")
+
+
+def test_a_night_s_work_is_done_once(two: tuple[Database, Database]) -> None:
+    turns = [Turns(each, name, now_us) for each, name in zip(two, ("one", "other"), strict=True)]
+    assert [each.once("night 2026-01-01") for each in turns] == [True, False]
+    turns[0].give_up()
+    assert not turns[1].once("night 2026-01-01")
+    assert turns[1].once("night 2026-01-02")
+
+
+def test_a_hint_reaches_the_other_process(two: tuple[Database, Database]) -> None:
+    rung, stopping = threading.Event(), threading.Event()
+    listening = Hints(two[1])
+    listening.on(ANALYSES, rung.set)
+    thread = threading.Thread(target=listening.listen, args=(stopping, Pulse()))
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not rung.is_set() and time.monotonic() < deadline:
+        Hints(two[0]).tell(ANALYSES)  # it may not listen yet
+        rung.wait(0.2)
+    stopping.set()
+    thread.join(10)
+    assert rung.is_set()
+
+
+def test_an_outage_is_said_and_passes(tmp_path: Path) -> None:
+    with PostgreSQL() as server:
+        database = Database(server.of_folder(tmp_path))
+        item = received("1.1", "1.1.1")
+        assert database.write(lambda c: add_instance(c, item, now_us())) is None
+        server.stop()
+        with pytest.raises(UnavailableError, match="database: "):
+            database.write(lambda c: add_instance(c, item, now_us()))
+        with pytest.raises(UnavailableError, match="database: "), database.read() as connection:
+            connection.execute(select(schema.studies))
+        assert database.problem.startswith("database: ")
+        server.start()
+        wait_until(lambda: _known(database, item), 30)
+        assert database.problem == ""
+        database.close()
+
+
+def _known(database: Database, item: Received) -> bool:
+    try:
+        return database.write(lambda c: add_instance(c, item, now_us())) is not None
+    except UnavailableError:
+        return False
+
+
+def test_a_process_that_hangs_with_the_lock_is_put_out(two: tuple[Database, Database]) -> None:
+    """It was stopped, or its network was cut, within a transaction: the server ends it."""
+    inside, after = threading.Event(), threading.Event()
+
+    def hang(connection) -> None:  # type: ignore[no-untyped-def]
+        connection.execute(select(schema.node.c.id))
+        inside.set()
+        after.wait(60)
+        connection.execute(select(schema.node.c.id))
+
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            two[0].write(hang)
+        except UnavailableError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert inside.wait(10)
+    start = time.monotonic()
+    item = received("1.1", "1.1.1")
+    wait_until(lambda: _tried(two[1], item), 60)
+    assert time.monotonic() - start < 40
+    after.set()
+    thread.join(30)
+    assert failed
+
+
+def _tried(database: Database, item: Received) -> bool:
+    try:
+        database.write(lambda c: add_instance(c, item, now_us()))
+    except UnavailableError:
+        return False
+    return True
+
+
+def test_the_check_says_what_an_empty_database_is(
+    server: PostgreSQL, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = parse({"database": {"url": server.empty("to_check")}})
+    assert check._report("database", lambda: check._database(empty))
+    assert "the first axnode serve makes its tables" in capsys.readouterr().out
+    nowhere = parse({"database": {"url": "postgresql+psycopg://axnode@127.0.0.1:9/x"}})
+    assert not check._report("database", lambda: check._database(nowhere))
+    assert "database: cannot be opened" in capsys.readouterr().out
+
+
+def test_migrations_go_down_and_up_again(server: PostgreSQL) -> None:
+    database = Database(server.database("down_and_up"))
+    from alembic import command
+
+    with database._engine.begin() as connection:
+        config = migrations.alembic_config(connection)
+        command.downgrade(config, "0001")
+        command.upgrade(config, "head")
+    with database._engine.begin() as connection:
+        from alembic.autogenerate import compare_metadata
+        from alembic.migration import MigrationContext
+
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, schema.metadata) == []
+    database.close()
