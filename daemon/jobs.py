@@ -18,7 +18,7 @@ from daemon.events import move_analysis, move_study
 from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
 from daemon.rest import resting_state
 
-LEASE_US = seconds(45)  # renewed while its worker and that one's process live
+LEASE_US = seconds(30)  # renewed while its worker and that one's process live
 RETRY_US = seconds(15)  # after a failed attempt; twice that after the second
 MAX_ATTEMPTS = 3
 

@@ -1,6 +1,6 @@
 """Work that one process at a time does, where several have the same rows: each name is a turn.
 
-A turn is held for half a minute and held on to while its holder lives; a holder that is gone loses
+A turn is held for twenty seconds and held on to while its holder lives; a holder that is gone loses
 it. Whoever loses it without noticing, for example in a network that is cut, may do a piece of work
 twice, and every piece bears that.
 """
@@ -17,8 +17,8 @@ from daemon import schema
 from daemon.clock import Clock, seconds
 from daemon.database import Database
 
-HELD_S = 30.0
-_RENEWED_S = 10.0  # before it is held on to
+HELD_S = 20.0
+_RENEWED_S = 5.0  # before it is held on to
 _ASKED_S = 2.0  # between two tries for one that somebody else holds
 
 

@@ -25,7 +25,8 @@ class RecordingPacs:
     It commits to what it has, once it is asked to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._host = host
         self.port = free_port()
         self.outages = 0
         self._lock = threading.Lock()
@@ -63,7 +64,7 @@ class RecordingPacs:
             ae.add_supported_context(sop_class)
         ae.add_supported_context(STORAGE_COMMITMENT)
         self._server = ae.start_server(
-            ("127.0.0.1", self.port),
+            (self._host, self.port),
             block=False,
             evt_handlers=[
                 (evt.EVT_C_STORE, self._store),

@@ -149,7 +149,7 @@ class Site:
             received = connection.execute(select(schema.instances)).all()
             built = connection.execute(select(schema.objects)).all()
             versions = connection.execute(select(schema.analyses)).all()
-            twice = connection.execute(_built_twice()).all()
+            twice = connection.execute(built_twice()).all()
             problems = list(reconcile.inconsistent(connection))
         for kind in (reconcile.instances(spool), reconcile.objects(objects)):
             problems += reconcile.harmed(database, kind)
@@ -164,7 +164,7 @@ class Site:
         inputs = [(row.study_id, row.input_hash) for row in versions]
         assert len(set(inputs)) == len(inputs)
         # the PACS has exactly what is recorded, and never two things under one UID
-        wanted = {row.sop_instance_uid: _data_set(objects.path(row.file_hash)) for row in built}
+        wanted = {row.sop_instance_uid: data_set(objects.path(row.file_hash)) for row in built}
         assert {uid: set(digests) for uid, digests in stored.items()} == {
             uid: {digest} for uid, digest in wanted.items()
         }
@@ -194,13 +194,15 @@ class Site:
         return account
 
 
-def _built_twice() -> Any:
+def built_twice() -> Any:
+    """Return a query for objects that were built twice for one version."""
     table = schema.objects
     key = (table.c.analysis_id, table.c.role, table.c.ordinal)
     return select(*key).group_by(*key).having(func.count() > 1)
 
 
-def _data_set(path: Path) -> str:
+def data_set(path: Path) -> str:
+    """Return the SHA-256 of a file's data set."""
     _, offset = part10.split(path)
     return hashlib.sha256(path.read_bytes()[offset:]).hexdigest()
 
