@@ -24,8 +24,9 @@ from daemon.audit_events import (
     Transfer,
 )
 from daemon.store import Received
+from daemon.ways import Receiver
 from dicom_io.acceptor import Peer, Rejection
-from dicom_io.scu import Outcome, Remote
+from dicom_io.scu import Outcome
 
 _PERMANENT = 1  # result of an A-ASSOCIATE-RJ (PS3.8 9.3.4); others are for want of room
 _CONFLICT = "other content under a known SOP Instance UID; the first was kept"
@@ -68,7 +69,7 @@ class Notes:
 
     def sent(
         self,
-        peer: Remote,
+        peer: Receiver,
         study_uid: str,
         patient_key: str,
         instance: tuple[str, str],

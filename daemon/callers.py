@@ -3,7 +3,8 @@
 import socket
 from dataclasses import replace
 
-from daemon.config import Config, Destination, Source
+from daemon.config import Config, Source
+from daemon.config_destination import Destination
 from dicom_io.acceptor import CALLED_AE_UNKNOWN, CALLING_AE_UNKNOWN, Peer, Rejection
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "config": "write a commented configuration",
     "rules": "tell what the rules make of studies",
     "user": "make a password hash or a token for the console",
+    "backfill": "bring studies of an archive to the node, by DICOMweb",
     "retry": "try a parked study's analysis and deliveries again",
     "backup": "copy the state of a node, which may be running, into a folder",
     "restore": "make a back-up the state of a node that does not run",

@@ -18,20 +18,15 @@ from pydantic import (
     field_validator,
 )
 
-from daemon import config_rules, config_tls, config_users
+from daemon import config_destination, config_rules, config_tls, config_users
+from daemon.config_destination import Destination
 from daemon.config_environ import hoist, with_environ
 from daemon.config_rules import Rule
-from daemon.config_table import Table
+from daemon.config_table import AETitle, Table
 from daemon.config_tls import CertificateName, FilePath, Tls
 from daemon.config_users import User
 from daemon.errors import ConfigError
 
-_AE = r"^[\x20-\x5b\x5d-\x7e]*[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]*$"  # no backslash, not blank
-AETitle = Annotated[
-    str,
-    StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=_AE),
-]
-"""An application entity title: PS3.5 6.2, VR AE."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 _SWITCH = {True: "on", False: "off"}
 Pictures = Annotated[
@@ -86,19 +81,6 @@ class Source(Table):
     def holds(self, names: frozenset[str] | None) -> bool:
         """Tell whether a caller's certificate, by the names in it, is this source's."""
         return self.certificate_name is None or self.certificate_name in (names or ())
-
-
-class Destination(Table):
-    """A PACS that receives the results."""
-
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
-    ae_title: AETitle
-    host: str
-    port: Annotated[int, Field(ge=1, le=65535)]
-    storage_commitment: bool = False
-    draws_seg: bool = True  # false: its viewer does not, and `auto` sends pictures
-    tls: bool = False
-    certificate_name: CertificateName | None = None  # left out: its host
 
 
 class Study(Table):
@@ -294,6 +276,7 @@ def _check(config: Config) -> None:
     if len(set(names)) != len(names):
         raise ConfigError("configuration: destinations: two have the same name; rename one")
     guard_open_door(config, config.node.host)
+    config_destination.check(config.destinations)
     if config.node.spool_dir is not None and not config.shares_rows:
         raise ConfigError(
             "configuration: node.spool_dir: with SQLite everything lies in node.state_dir; leave "

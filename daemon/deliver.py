@@ -4,7 +4,6 @@ What is sent is always the bytes that were stored when the object was built.
 """
 
 import logging
-import ssl
 import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ from pathlib import Path
 
 from sqlalchemy import Connection, func, select, update
 
-from daemon import failpoints, fallback, integrity, schema
+from daemon import failpoints, fallback, integrity, schema, ways
 from daemon.asker import Asker
 from daemon.audit_notes import Notes
 from daemon.bell import Bell
 from daemon.clock import Clock
-from daemon.config import Destination
 from daemon.database import Database
 from daemon.due import windows
 from daemon.events import move_delivery
@@ -26,14 +24,14 @@ from daemon.pulse import Pulse
 from daemon.rest import settle_and_release, settle_study
 from daemon.retry import RetryPolicy, Verdict
 from daemon.spool import Spool
-from dicom_io import scu
+from daemon.ways import Receiver
 from dicom_io.errors import PeerError
-from dicom_io.scu import Outcome, Remote, StoreResult
+from dicom_io.scu import Outcome, StoreResult
 
 log = logging.getLogger(__name__)
 _BATCH = 100  # objects of one association
 _WAITING = (DeliveryState.PENDING, DeliveryState.STORED)
-Send = Callable[[Remote, Sequence[Path], Callable[[StoreResult], None]], object]
+Send = Callable[[Receiver, Sequence[Path], Callable[[StoreResult], None]], object]
 
 
 @dataclass(frozen=True)
@@ -50,25 +48,6 @@ class Due:
     sop_instance_uid: str = ""
 
 
-def remote(destination: Destination, calling_ae: str, tls: ssl.SSLContext | None = None) -> Remote:
-    """Return the peer of a configured destination; `tls` is what one with TLS is opened in."""
-    if destination.tls and tls is None:
-        raise ValueError(f"destination {destination.name} must not be talked to without TLS")
-    return Remote(
-        name=destination.name,
-        ae_title=destination.ae_title,
-        host=destination.host,
-        port=destination.port,
-        calling_ae=calling_ae,
-        tls=tls if destination.tls else None,
-        certificate_name=destination.certificate_name,
-    )
-
-
-def _send(peer: Remote, paths: Sequence[Path], on_result: Callable[[StoreResult], None]) -> object:
-    return scu.store(peer, paths, on_result)
-
-
 class Deliverer:
     """Works the deliveries of one destination.
 
@@ -78,12 +57,12 @@ class Deliverer:
 
     def __init__(
         self,
-        peer: Remote,
+        peer: Receiver,
         database: Database,
         objects: Spool,
         clock: Clock,
         policy: RetryPolicy | None = None,
-        send: Send = _send,
+        send: Send = ways.send,
         notes: Notes | None = None,
         asker: Asker | None = None,
         bell: Bell | None = None,

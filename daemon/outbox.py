@@ -6,9 +6,11 @@ from daemon.asker import Asker
 from daemon.bell import Bell
 from daemon.commitment import trust_stored
 from daemon.common import Common
-from daemon.config import Destination
-from daemon.deliver import Deliverer, park_unknown, remote
+from daemon.config_destination import Destination
+from daemon.deliver import Deliverer, park_unknown
 from daemon.threads import Threads
+from daemon.ways import peer
+from dicom_io.scu import Remote
 
 
 class Outbox:
@@ -20,7 +22,7 @@ class Outbox:
         self._askers: dict[str, Asker] = {}
         config, tls = common.config, common.tls
         self.peers = {
-            each.name: remote(each, config.node.ae_title, tls.client if tls else None)
+            each.name: peer(each, config, tls.client if tls else None)
             for each in config.destinations
         }
         self.deliverers = {each.name: self._deliverer(each) for each in config.destinations}
@@ -51,14 +53,14 @@ class Outbox:
             asker.bell.ring()
 
     def _deliverer(self, destination: Destination) -> Deliverer:
-        common, peer = self._common, self.peers[destination.name]
+        common, there = self._common, self.peers[destination.name]
         asker, bell = None, Bell()
-        if destination.storage_commitment:
-            asker = Asker(peer, common.database, common.reports, common.clock)
+        if destination.storage_commitment and isinstance(there, Remote):
+            asker = Asker(there, common.database, common.reports, common.clock)
             self._askers[destination.name] = asker
         self._bells.append(bell)
         return Deliverer(
-            peer,
+            there,
             common.database,
             common.folders.objects,
             common.clock,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from daemon import audit, build, certificates, clock, failpoints, jobs, setup, systemd
+from daemon import audit, build, certificates, clock, failpoints, jobs, setup, systemd, ways
 from daemon.analysing import Analysing
 from daemon.audit_notes import Notes
 from daemon.child import START_S, Child, ChildOptions
@@ -27,7 +27,6 @@ from daemon.receiving import Receiving
 from daemon.roles import EVERY, Role
 from daemon.threads import Threads
 from daemon.turns import Turns
-from dicom_io import scu
 
 if TYPE_CHECKING:
     from apscheduler.schedulers.background import BackgroundScheduler
@@ -229,8 +228,8 @@ class Service:
 
     def echo(self, destination: str) -> str:
         """C-ECHO a destination; return what came of it, raise `PeerError` where nothing did."""
-        scu.echo(self._outbox.peers[destination])
-        return f"{destination} answered C-ECHO"
+        how = ways.echo(self._outbox.peers[destination])
+        return f"{destination} answered {how}"
 
     def wake(self) -> None:
         """Say that there is new work."""

@@ -37,7 +37,7 @@ def guard_demonstration(config: Config, bundle: Bundle) -> None:
     if not bundle.demonstration or config.model.allow_demonstration:
         return
     for destination in config.destinations:
-        if not is_loopback(destination.host):
+        if not is_loopback(destination.machine):
             raise ConfigError(
                 f"the bundle {bundle.name!r} is a demonstration and destination "
                 f"{destination.name!r} is not on this machine: its findings mean nothing for a "

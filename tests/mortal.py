@@ -24,13 +24,14 @@ from daemon.child import ChildFailed, ChildLost
 from daemon.commitment import Reports
 from daemon.config import Config
 from daemon.database import Database
-from daemon.deliver import Deliverer, remote
+from daemon.deliver import Deliverer
 from daemon.eligibility import Known
 from daemon.reading import reader
 from daemon.receive import Reception
 from daemon.retry import RetryPolicy
 from daemon.rules import Verdict
 from daemon.spool import Folders, Incoming, Spool
+from daemon.ways import remote
 from daemon.worker import Worker
 from dicom_io import part10
 from dicom_io.errors import PeerError

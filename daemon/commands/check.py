@@ -10,7 +10,8 @@ from daemon.errors import DaemonError, UnavailableError
 
 if TYPE_CHECKING:
     from daemon.certificates import TlsSetup
-    from daemon.config import Config, Destination
+    from daemon.config import Config
+    from daemon.config_destination import Destination
 
 
 class _Doubt(Exception):
@@ -221,16 +222,15 @@ def _model(config: "Config") -> str:
 
 
 def _echo(config: "Config", destination: "Destination") -> str:
-    from daemon.deliver import remote
-    from dicom_io import commitment_scu, scu
+    from daemon import ways
+    from dicom_io import commitment_scu
+    from dicom_io.scu import Remote
 
     tls = _tls(config) if destination.tls else None
-    peer = remote(destination, config.node.ae_title, tls.client if tls else None)
-    scu.echo(peer)
-    how = " over TLS" if tls else ""
-    where = f"{destination.ae_title} at {destination.host}:{destination.port}"
-    found = f"C-ECHO answered by {where}{how}"
-    if destination.storage_commitment:
+    peer = ways.peer(destination, config, tls.client if tls else None)
+    asked = ways.echo(peer)
+    found = f"{asked} answered by {destination.place}{' over TLS' if tls else ''}"
+    if destination.storage_commitment and isinstance(peer, Remote):
         commitment_scu.ask(peer, (), lambda *report: 0)  # for nothing: is the service there?
         found += ", which offers storage commitment"
     return found

@@ -18,7 +18,7 @@ from daemon.config import Config
 from daemon.console.desk import Desk
 
 _HIDDEN = "hidden"
-_SECRETS = ("password_hash", "token_hash", "secret")
+_SECRETS = ("password_hash", "token_hash", "secret", "password", "token")
 
 
 def settings(config: Config) -> dict[str, Any]:

@@ -26,9 +26,7 @@ class DestinationRow:
     """A PACS."""
 
     name: str
-    ae_title: str
-    host: str
-    port: int
+    place: str  # title, host and port, or the address of its DICOMweb
     tls: bool
     storage_commitment: bool
     last_delivered_us: int | None
@@ -84,10 +82,8 @@ def _destinations(connection: Connection, config: Config) -> tuple[DestinationRo
     return tuple(
         DestinationRow(
             name=each.name,
-            ae_title=each.ae_title,
-            host=each.host,
-            port=each.port,
-            tls=each.tls,
+            place=each.place,
+            tls=each.tls or (each.dicomweb or "").startswith("https:"),
             storage_commitment=each.storage_commitment,
             last_delivered_us=_last_delivered(connection, each.name),
             pending=counts[each.name]["pending"] + counts[each.name]["stored"],

@@ -17,10 +17,11 @@ from daemon import schema
 from daemon.asker import Asker
 from daemon.commands import check
 from daemon.commitment import Reports
-from daemon.deliver import Deliverer, remote
+from daemon.deliver import Deliverer
 from daemon.jobs import StoredObject
 from daemon.receive import Reception
 from daemon.spool import Spool
+from daemon.ways import remote
 from dicom_io.acceptor import Acceptor, Limits
 from dicom_io.commitment import Reference, Request
 from dicom_io.commitment_scu import Answer, ask

@@ -7,11 +7,12 @@ import pytest
 from sqlalchemy import update
 
 from daemon import by_hand, schema, unpark
-from daemon.config import Destination
-from daemon.deliver import Deliverer, remote
+from daemon.config_destination import Destination
+from daemon.deliver import Deliverer
 from daemon.errors import InputError, LostLease, UnknownError
 from daemon.lifecycle import FileState
 from daemon.spool import Spool
+from daemon.ways import remote
 from dicom_io.scu import Outcome
 from tests import builders
 from tests.builders import STUDY, Rows, stored

@@ -10,12 +10,13 @@ import pytest
 from daemon import schema, status, unpark
 from daemon.asker import REPORT, Asker
 from daemon.commitment import RESEND, Reports, trust_stored
-from daemon.config import Destination
-from daemon.deliver import Deliverer, park_unknown, remote
+from daemon.config_destination import Destination
+from daemon.deliver import Deliverer, park_unknown
 from daemon.errors import UnavailableError
 from daemon.jobs import StoredObject
 from daemon.pulse import Pulse
 from daemon.spool import Spool
+from daemon.ways import remote
 from dicom_io.commitment import Reference, Report, Request, encoded, event_type, report_dataset
 from dicom_io.commitment_scu import Answer
 from dicom_io.errors import PeerError

@@ -1,5 +1,6 @@
 """The configuration: what it takes, and how it says what is wrong."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from daemon.config import Config, is_loopback, load, parse
 from daemon.errors import ConfigError
+from daemon.roles import EVERY, Role, chosen
 
 SOURCE = {"ae_title": "US1"}
 PACS = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 4242}
@@ -239,6 +241,44 @@ def test_pictures_are_off_auto_or_on(key: str, written: object, meant: str) -> N
 def test_anything_else_names_the_key(written: object) -> None:
     with pytest.raises(ConfigError, match=r"results\.presentation_state: .*'off', 'auto' or 'on'"):
         parse({"results": {"presentation_state": written}})
+
+
+WEB = {"name": "web", "dicomweb": "https://pacs.example.org/dicom-web"}
+
+
+@pytest.mark.parametrize(
+    ("destination", "words"),
+    [
+        ({"name": "x"}, "destinations.0.ae_title: missing; or name the PACS's dicomweb service"),
+        ({**PACS, "user": "u", "password": "p"}, "destinations.0.user: only with dicomweb"),
+        ({**WEB, "ae_title": "A"}, "destinations.0.ae_title: not with dicomweb"),
+        ({**WEB, "storage_commitment": True}, "storage_commitment: not with dicomweb"),
+        ({**WEB, "tls": True}, "destinations.0.tls: not with dicomweb"),
+        ({**WEB, "user": "u"}, "user and password go together"),
+        ({**WEB, "user": "u", "password": "p", "token": "t"}, "or a token"),
+        ({**WEB, "dicomweb": "ftp://x"}, "destinations.0.dicomweb"),
+        ({**WEB, "dicomweb": "https://u:p@x/dicom-web"}, "destinations.0.dicomweb"),
+    ],
+)
+def test_a_destination_is_reached_in_one_way(destination: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        parse({"destinations": [destination]})
+
+
+def test_a_demonstration_s_results_stay_here_by_any_way(tmp_path: Path) -> None:
+    assert parse({"destinations": [WEB]}).destinations[0].machine == "pacs.example.org"
+
+
+def test_shared_folders_and_some_roles_need_rows_that_are_shared() -> None:
+    with pytest.raises(ConfigError, match="spool_dir: with SQLite everything"):
+        parse({"node": {"spool_dir": "/srv"}})
+    shared = parse({"node": {"spool_dir": "/srv"}, "database": {"url": "postgresql+psycopg://h/d"}})
+    assert shared.spool_dir == Path("/srv")
+    assert parse({}).spool_dir == parse({}).state_dir
+    assert chosen([], parse({})) == chosen(["all"], shared) == EVERY
+    assert chosen(["worker", "console"], shared) == {Role.WORKER, Role.CONSOLE}
+    with pytest.raises(ConfigError, match="nobody would be console, deliverer, receiver"):
+        chosen(["worker"], parse({}))
 
 
 def test_two_destinations_of_one_name_are_refused() -> None:

@@ -12,11 +12,12 @@ from daemon.audit_events import Event, Transfer
 from daemon.audit_notes import Notes
 from daemon.bell import Bell
 from daemon.clock import seconds
-from daemon.config import Destination
-from daemon.deliver import Deliverer, Due, batch, park_unknown, remote
+from daemon.config_destination import Destination
+from daemon.deliver import Deliverer, Due, batch, park_unknown
 from daemon.pulse import Pulse
 from daemon.retry import RetryPolicy
 from daemon.spool import Spool
+from daemon.ways import remote
 from dicom_io.errors import PeerError
 from dicom_io.scu import Outcome
 from tests import builders

@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from daemon import fallback, schema, status, unpark
-from daemon.config import Destination
-from daemon.deliver import Deliverer, remote
+from daemon.config_destination import Destination
+from daemon.deliver import Deliverer
 from daemon.events import move_delivery
 from daemon.lifecycle import DeliveryState
 from daemon.spool import Spool
+from daemon.ways import remote
 from dicom_io.scu import Outcome
 from tests import builders
 from tests.builders import Rows

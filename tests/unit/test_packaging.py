@@ -97,7 +97,13 @@ def test_example_is_the_defaults_and_a_local_destination() -> None:
 
 
 def test_example_with_every_setting_in_force_is_valid() -> None:
-    assert parse(uncommented(EXAMPLE.read_text())).sources[0].ae_title == "US1"
+    everything = uncommented(EXAMPLE.read_text())
+    pacs = everything["destinations"][0]
+    web = {key: pacs.pop(key) for key in ("dicomweb", "user", "password", "token")}
+    assert parse(everything).sources[0].ae_title == "US1"
+    for ways in (("user", "password"), ("token",)):
+        there = {key: web[key] for key in ("dicomweb", *ways)}
+        assert parse({"destinations": [{"name": "pacs", **there}]}).destinations[0].machine
 
 
 def test_readme_lists_every_key_and_default() -> None:

@@ -10,14 +10,15 @@ import pytest
 from sqlalchemy import Connection, Table, update
 
 from daemon import schema, status
-from daemon.config import Destination
+from daemon.config_destination import Destination
 from daemon.database import Database
-from daemon.deliver import Deliverer, remote
+from daemon.deliver import Deliverer
 from daemon.errors import InputError
 from daemon.lifecycle import DeliveryState, StudyState
 from daemon.retention import Retention
 from daemon.spool import Spool
 from daemon.unpark import retry
+from daemon.ways import remote
 from dicom_io.scu import Outcome
 from tests import builders
 from tests.builders import QUIET_S, STUDY, Rows, stored

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from daemon import schema, unpark
-from daemon.config import Destination
-from daemon.deliver import Deliverer, park_unknown, remote
+from daemon.config_destination import Destination
+from daemon.deliver import Deliverer, park_unknown
 from daemon.errors import InputError
 from daemon.spool import Spool
+from daemon.ways import remote
 from dicom_io.scu import Outcome
 from tests import builders
 from tests.builders import STUDY, Rows

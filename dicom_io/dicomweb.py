@@ -1,0 +1,239 @@
+"""An archive's DICOMweb (PS3.18): STOW-RS of files as they lie, QIDO-RS and WADO-RS of studies."""
+
+import contextlib
+import json
+import secrets
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from dicomweb_client.api import DICOMwebClient
+from pydicom.dataset import Dataset
+
+from dicom_io.archive import Archive
+from dicom_io.errors import PeerError
+from dicom_io.scu import Outcome, StoreResult, classify
+
+_TIMEOUT_S = (10.0, 60.0)  # to connect; between two bytes
+_JSON = "application/dicom+json"
+_LATER = frozenset({401, 403, 404, 408, 425, 429})  # an admin, or time, puts it right
+_FAILED, _REASON, _COMMENT = "00081198", "00081197", "00081196"  # PS3.18 table 10.5.3-3
+
+
+@contextlib.contextmanager
+def _session(archive: Archive) -> Iterator[requests.Session]:
+    """Open a session; no proxy of the environment is used, nor its passwords."""
+    with requests.Session() as opened:
+        opened.trust_env = False
+        if archive.ca is not None:
+            opened.verify = str(archive.ca)
+        if archive.user is not None:
+            opened.auth = (archive.user, archive.password or "")
+        if archive.token is not None:
+            opened.headers["Authorization"] = f"Bearer {archive.token}"
+        yield opened
+
+
+def echo(archive: Archive) -> None:
+    """Ask for one study (QIDO-RS), to see whether the archive answers.
+
+    Raises
+    ------
+    PeerError
+        It does not, or not us.
+    """
+    with _session(archive) as session:
+        answer = _asked(
+            archive,
+            lambda: session.get(
+                f"{archive.url}/studies",
+                params={"limit": "1"},
+                headers={"Accept": _JSON},
+                timeout=_TIMEOUT_S,
+            ),
+        )
+        if answer.status_code not in (200, 204):
+            raise PeerError(f"{archive} answered {_words(answer)}", transient=True)
+
+
+def store(
+    archive: Archive,
+    paths: Sequence[Path],
+    on_result: Callable[[StoreResult], None] = lambda result: None,
+) -> list[StoreResult]:
+    """Store files (PS3.18 10.5), each in a request of its own, byte for byte.
+
+    Every file has a result, in the order of `paths`.
+
+    Raises
+    ------
+    PeerError
+        The archive does not answer, or not us; what had no result yet has none.
+    """
+    results = []
+    with _session(archive) as session:
+        for path in paths:
+            result = _stored(archive, session, path)
+            on_result(result)
+            results.append(result)
+    return results
+
+
+def _stored(archive: Archive, session: requests.Session, path: Path) -> StoreResult:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        words = f"the file cannot be read ({error.strerror})"
+        return StoreResult(path, Outcome.TRANSIENT, None, words)
+    mark = secrets.token_hex(16)
+    head = f"--{mark}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+    headers = {
+        "Content-Type": f'multipart/related; type="application/dicom"; boundary={mark}',
+        "Accept": _JSON,
+    }
+    body = b"".join((head, data, f"\r\n--{mark}--\r\n".encode()))
+    answer = _asked(
+        archive,
+        lambda: session.post(
+            f"{archive.url}/studies", data=body, headers=headers, timeout=_TIMEOUT_S
+        ),
+    )
+    if answer.status_code in _LATER or answer.status_code >= 500:
+        raise PeerError(f"{archive} answered {_words(answer)}", transient=True)
+    return _result(path, answer)
+
+
+def _result(path: Path, answer: requests.Response) -> StoreResult:
+    failures = _failures(answer)
+    if answer.status_code == 200 and not failures:
+        return StoreResult(path, Outcome.STORED, 0, "stored")
+    if failures:
+        outcome, words = classify(failures[0])
+        return StoreResult(path, outcome, failures[0], words)
+    if answer.status_code == 202:
+        return StoreResult(path, Outcome.WARNING, None, f"accepted: {_words(answer)}")
+    taken = answer.status_code != 415  # Unsupported Media Type: its class or transfer syntax
+    outcome = Outcome.PERMANENT if taken else Outcome.UNSUPPORTED
+    return StoreResult(path, outcome, None, f"the archive answered {_words(answer)}")
+
+
+def _failures(answer: requests.Response) -> list[int]:
+    """Return the Failure Reasons of the store instances response (PS3.18 annex I)."""
+    try:
+        found = json.loads(answer.content)
+    except ValueError:
+        return []
+    items = found.get(_FAILED, {}).get("Value", []) if isinstance(found, dict) else []
+    return [reason for item in items for reason in item.get(_REASON, {}).get("Value", [0x0110])]
+
+
+def _words(answer: requests.Response) -> str:
+    return f"{answer.status_code} {answer.reason or ''}".strip()
+
+
+def _asked(archive: Archive, ask: Callable[[], requests.Response]) -> requests.Response:
+    try:
+        return ask()
+    except requests.RequestException as error:
+        # its text may hold the address with its password
+        raise PeerError(f"{archive} cannot be reached ({_reason(error)})", transient=True) from None
+
+
+def _reason(error: requests.RequestException) -> str:
+    for kind, words in (
+        (requests.exceptions.SSLError, "its certificate is not one that is trusted"),
+        (requests.exceptions.Timeout, "no answer in time"),
+        (requests.exceptions.ConnectionError, "connection refused or lost"),
+    ):
+        if isinstance(error, kind):
+            return words
+    return type(error).__name__
+
+
+@dataclass(frozen=True)
+class Found:
+    """A study that an archive has (QIDO-RS)."""
+
+    study_uid: str
+    date: str  # YYYYMMDD; "": unknown
+
+
+class Query:
+    """What of an archive is asked for, page by page."""
+
+    def __init__(self, archive: Archive, page: int = 100) -> None:
+        self._archive = archive
+        self._page = page
+
+    def studies(self, filters: Mapping[str, str]) -> Iterator[Found]:
+        """Yield the studies that match, in the archive's order.
+
+        Parameters
+        ----------
+        filters
+            Attribute keyword to value, with the wildcards of PS3.4 C.2.2.2.
+
+        Raises
+        ------
+        PeerError
+            The archive does not answer, or not to this.
+        """
+        offset = 0
+        while True:
+            with _client(self._archive) as client:
+                rows = client.search_for_studies(
+                    limit=self._page, offset=offset, search_filters=dict(filters)
+                )
+            for row in rows:
+                yield Found(_value(row, "0020000D"), _value(row, "00080020"))
+            if len(rows) < self._page:
+                return
+            offset += len(rows)
+
+    def series(self, study_uid: str, modality: str) -> list[str]:
+        """Return the series of a modality that a study has."""
+        with _client(self._archive) as client:
+            rows = client.search_for_series(
+                study_instance_uid=study_uid, search_filters={"Modality": modality}
+            )
+        # not every archive filters by what it is asked for
+        return [
+            _value(row, "0020000E") for row in rows if _value(row, "00080060") in ("", modality)
+        ]
+
+    def instances(self, study_uid: str, series_uid: str) -> Iterator[Dataset]:
+        """Yield a series' instances, in whatever transfer syntax the archive keeps them."""
+        media = (("application/dicom", "*"),)
+        with _client(self._archive) as client:
+            yield from client.iter_series(study_uid, series_uid, media_types=media)
+
+    def files(self, study_uid: str, modality: str, folder: Path) -> Iterator[Path]:
+        """Fetch the instances of a modality that a study has; yields a Part 10 file of each."""
+        for series_uid in self.series(study_uid, modality):
+            for number, dataset in enumerate(self.instances(study_uid, series_uid)):
+                path = folder / f"{series_uid}-{number}.dcm"
+                dataset.save_as(path, enforce_file_format=True)
+                yield path
+
+
+@contextlib.contextmanager
+def _client(archive: Archive) -> Iterator[DICOMwebClient]:
+    with _session(archive) as session:
+        client = DICOMwebClient(archive.url, session=session, timeout=_TIMEOUT_S)
+        client.set_http_retry_params(retry=False)
+        try:
+            yield client
+        except requests.HTTPError as error:
+            code = error.response.status_code if error.response is not None else 0
+            words = f"{archive} answered {code} to a query"
+            raise PeerError(words, transient=code >= 500 or code in _LATER) from None
+        except requests.RequestException as error:
+            words = f"{archive} cannot be reached ({_reason(error)})"
+            raise PeerError(words, transient=True) from None
+
+
+def _value(row: Mapping[str, Any], tag: str) -> str:
+    values = row.get(tag, {}).get("Value", [])
+    return str(values[0]) if values else ""

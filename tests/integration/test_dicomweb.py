@@ -1,0 +1,181 @@
+"""An archive reached by DICOMweb: Orthanc's plugin, and answers that it does not give."""
+
+import hashlib
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+import sample_dicoms
+from dicom_io import dicomweb
+from dicom_io.archive import Archive
+from dicom_io.errors import PeerError
+from dicom_io.scu import Outcome
+from tests.node import Node, axnode
+from tests.peers import Orthanc, free_port
+
+pytestmark = pytest.mark.integration
+SAMPLES = Path(sample_dicoms.__file__).parent
+STILLS = sorted(SAMPLES.glob("1-benign-stills-*.dcm"))
+
+
+@pytest.fixture(scope="module")
+def pacs() -> Iterator[Orthanc]:
+    with Orthanc(dicomweb=True) as running:
+        yield running
+
+
+def archive(pacs: Orthanc) -> Archive:
+    return Archive("web", f"{pacs.url}/dicom-web")
+
+
+def test_files_arrive_byte_for_byte(pacs: Orthanc) -> None:
+    there, seen = archive(pacs), []
+    dicomweb.echo(there)
+    results = dicomweb.store(there, STILLS, seen.append)
+    assert [result.outcome for result in results] == [Outcome.STORED] * len(STILLS)
+    assert seen == results
+    kept = {
+        hashlib.sha256(pacs.get_bytes(f"/instances/{i}/file")).hexdigest()
+        for i in pacs.get("/instances")
+    }
+    assert {hashlib.sha256(path.read_bytes()).hexdigest() for path in STILLS} <= kept
+
+
+def test_what_is_no_dicom_is_refused_for_good(pacs: Orthanc, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.dcm"
+    odd.write_bytes(b"not DICOM at all")
+    (result,) = dicomweb.store(archive(pacs), [odd])
+    assert result.outcome is Outcome.PERMANENT
+    assert result.detail
+    (missing,) = dicomweb.store(archive(pacs), [tmp_path / "none.dcm"])
+    assert missing.outcome is Outcome.TRANSIENT
+
+
+@contextmanager
+def answering(status: int, body: object = None) -> Iterator[Archive]:
+    """Serve one answer to everything; what was asked with stands in `headers`."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            data = json.dumps(body).encode() if body is not None else b""
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        do_GET = do_POST = _answer
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield Archive("web", f"http://127.0.0.1:{server.server_port}/dicom-web", token="hush")  # noqa: S106
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def failed(reason: int) -> object:
+    return {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [reason]}}]}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, {}, Outcome.STORED),
+        (202, {}, Outcome.WARNING),
+        (202, failed(0x0122), Outcome.UNSUPPORTED),
+        (200, failed(0xA700), Outcome.TRANSIENT),
+        (409, failed(0xC000), Outcome.PERMANENT),
+        (409, failed(0x0111), Outcome.WARNING),
+        (415, None, Outcome.UNSUPPORTED),
+        (400, None, Outcome.PERMANENT),
+    ],
+)
+def test_answers_mean_what_the_standard_says(status: int, body: object, outcome: Outcome) -> None:
+    with answering(status, body) as there:
+        (result,) = dicomweb.store(there, STILLS[:1])
+    assert result.outcome is outcome
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
+def test_what_an_admin_or_time_puts_right_is_tried_again(status: int) -> None:
+    with answering(status) as there, pytest.raises(PeerError) as caught:
+        dicomweb.store(there, STILLS[:1])
+    assert caught.value.transient
+    assert str(status) in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_an_archive_that_is_not_there_is_said_in_words() -> None:
+    there = Archive("web", f"http://127.0.0.1:{free_port()}/dicom-web", "anna", "hush")
+    for ask in (lambda: dicomweb.echo(there), lambda: dicomweb.store(there, STILLS[:1])):
+        with pytest.raises(PeerError, match="cannot be reached") as caught:
+            ask()
+        assert "hush" not in str(caught.value)
+
+
+def test_results_go_to_a_destination_by_stow(pacs: Orthanc, tmp_path: Path) -> None:
+    web = {"name": "web", "dicomweb": f"{pacs.url}/dicom-web/"}
+    with Node(tmp_path, [web]) as node:
+        node.push(STILLS)
+        node.settle([study_uid()])
+        built = {path.read_bytes() for path in (node.state_dir / "objects").glob("??/*.dcm")}
+        assert len(built) == 2
+        assert built <= {pacs.download(instance) for instance in pacs.instances()}
+        whole = axnode("check", "--config", str(node.config_file))
+    assert "a query (QIDO-RS) answered by http://127.0.0.1" in whole.stdout
+
+
+def study_uid() -> str:
+    from dicom_io.frames import read_header
+
+    return str(read_header(STILLS[0]).StudyInstanceUID)
+
+
+def test_an_archive_s_studies_are_brought_once_and_those_that_failed_again(
+    pacs: Orthanc, tmp_path: Path
+) -> None:
+    dicomweb.store(archive(pacs), [*STILLS, SAMPLES / "7-normal-1.dcm"])
+    web = {"name": "web", "dicomweb": f"{pacs.url}/dicom-web"}
+    journal = tmp_path / "journal"
+    with Node(tmp_path, [web]) as node:
+        words = ["--config", str(node.config_file), "--from", "web", "--journal", str(journal)]
+        first = axnode("backfill", *words, "--query", "PatientID=PHANTOM-01")
+        assert (first.returncode, first.stderr) == (0, "")
+        assert f"{study_uid()}  sent\n1 studies, 0 failed" in first.stdout
+        node.settle([study_uid()])
+        found = node.studies()[study_uid()]
+        assert (found["instances"], found["version"]) == (len(STILLS), 1)
+        everything = axnode("backfill", *words)
+        assert study_uid() not in everything.stdout
+        assert "1 studies, 0 failed" in everything.stdout
+        node.settle(node.studies())
+        assert "0 studies" in axnode("backfill", *words).stdout
+    stopped = axnode("backfill", *words[:-1], str(tmp_path / "another"))
+    assert stopped.returncode == 0  # the node has them all: nothing is to be pushed
+    wrong = axnode("backfill", "--config", words[1], "--from", "nobody", "--journal", words[-1])
+    assert (wrong.returncode, "no such destination" in wrong.stderr) == (3, True)
+
+
+def test_studies_are_found_and_fetched(pacs: Orthanc) -> None:
+    there = archive(pacs)
+    dicomweb.store(there, STILLS)
+    query = dicomweb.Query(there, page=1)
+    found = list(query.studies({"PatientID": "PHANTOM-01"}))
+    assert [each.study_uid for each in found] == [study_uid()]
+    assert list(query.studies({"PatientID": "NOBODY"})) == []
+    assert len(list(query.studies({}))) >= 1
+    (series, *_) = query.series(study_uid(), "US")
+    fetched = {str(each.SOPInstanceUID) for each in query.instances(study_uid(), series)}
+    assert fetched
