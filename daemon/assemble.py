@@ -178,7 +178,7 @@ class Assembler:
             move_study(connection, study_id, StudyState.PARKED, incomplete, now)
         else:
             self._queue(connection, study, latest, members, wanted, verdict, now)
-            words = f"{verdict.why if verdict.analyse else 'analysed before'}{_where(verdict)}"
+            words = _decided(verdict)
             record(connection, now, "study", study_id, "eligible", study_id=study_id, detail=words)
 
     def _queue(
@@ -204,6 +204,7 @@ class Assembler:
                 recipe_digest=wanted.recipe_digest,
                 state=AnalysisState.QUEUED,
                 destinations=_listed(verdict.destinations),
+                urgent=bool(verdict.urgent_by),
                 due_us=due,
                 created_us=now,
             )
@@ -225,11 +226,13 @@ def _listed(destinations: Sequence[str] | None) -> str | None:
     return None if destinations is None else json.dumps(list(destinations))
 
 
-def _where(verdict: Verdict) -> str:
-    if verdict.destinations is None:
-        return ""
-    names = ", ".join(verdict.destinations) or "nobody"
-    return f"; results go to {names} ({verdict.sent_by})"
+def _decided(verdict: Verdict) -> str:
+    """Put into words why a study is analysed, before others perhaps, and where its results go."""
+    words = verdict.why if verdict.analyse else "analysed before"
+    if verdict.destinations is not None:
+        names = ", ".join(verdict.destinations) or "nobody"
+        words += f"; results go to {names} ({verdict.sent_by})"
+    return words + (f"; urgent ({verdict.urgent_by})" if verdict.urgent_by else "")
 
 
 def _identity(connection: Connection, latest: Row[tuple[object, ...]] | None) -> Latest | None:

@@ -39,6 +39,7 @@ class Rule(Table):
     laterality: Patterns = ()  # R or L; in each of these "-" stands for one that is not stated
     analyse: bool | None = None  # left out: this rule does not say
     destinations: tuple[str, ...] | None = None  # names; left out: this rule does not say
+    urgent: bool | None = None  # analysed before all that is not; left out: this rule does not say
 
     def holds(self, image: "Image") -> bool:
         """Tell whether every condition holds for an image; what cannot be read fulfils none."""
@@ -83,8 +84,8 @@ def check(rules: Sequence[Rule], destinations: Sequence[str]) -> None:
     """Raise `ConfigError` where a rule can do nothing, or names what is not there."""
     for number, rule in enumerate(rules):
         key = f"configuration: rules.{number}"
-        if rule.analyse is None and rule.destinations is None:
-            raise ConfigError(f"{key}: decides nothing; set analyse or destinations")
+        if rule.analyse is None and rule.destinations is None and rule.urgent is None:
+            raise ConfigError(f"{key}: decides nothing; set analyse, destinations or urgent")
         for name in rule.destinations or ():
             if name not in destinations:
                 raise ConfigError(

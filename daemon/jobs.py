@@ -57,7 +57,7 @@ class StoredObject:
 def claim(
     connection: Connection, now_us: int, longest_wait_us: int, holder: str = ""
 ) -> Job | None:
-    """Take a job whose lease has run out, or the oldest that is due; None where there is none.
+    """Take a job whose lease has run out, or the oldest that is due, urgent ones first; or None.
 
     `holder` names the worker that takes it. A due time farther off than `longest_wait_us` comes
     from a clock that was set: it counts as due.
@@ -106,15 +106,16 @@ def claim(
 
 
 def _next(connection: Connection, now_us: int, farthest_us: int) -> Any:
-    """Return the job to be taken; what was taken before has waited longest."""
+    """Return the job to be taken: what was taken before, what is urgent, what waits longest."""
     table = schema.analyses
     queued = table.c.state == AnalysisState.QUEUED
     lapsed = and_(
         table.c.state == AnalysisState.RUNNING,
         or_(table.c.lease_us < now_us, table.c.lease_us > now_us + 2 * LEASE_US),
     )
-    due = (queued & window for window in windows(table.c.due_us, now_us, farthest_us))
-    for condition in (lapsed, *due):
+    due = windows(table.c.due_us, now_us, farthest_us)
+    urgent = (and_(schema.URGENT, window) for window in due)
+    for condition in (lapsed, *urgent, *(queued & window for window in due)):
         row = connection.execute(
             select(table, schema.studies.c.study_uid)
             .join(schema.studies, schema.studies.c.id == table.c.study_id)

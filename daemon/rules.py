@@ -1,8 +1,8 @@
 """What the rules make of a study.
 
-A rule says when it holds and what it decides. For each of the two questions the first rule counts
-that holds for an image of the study and answers it; where none does, a study is analysed if its
-headers name axilla or breast, and its results go everywhere.
+A rule says when it holds and what it decides. For each of the three questions the first rule
+counts that holds for an image of the study and answers it; where none does, a study is analysed if
+its headers name axilla or breast, in its turn, and its results go everywhere.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,17 +25,20 @@ class Verdict:
     why: str  # in words
     destinations: tuple[str, ...] | None = None  # None: all
     sent_by: str = ""  # the rule that chose them
+    urgent_by: str = ""  # the rule that has it analysed before others; "": it waits its turn
 
 
 def judge(rules: Sequence[Rule], images: Sequence[Image]) -> Verdict:
     """Judge a study by its images."""
     analyse, why = _analysed(rules, images)
     chooser = _first(rules, images, lambda rule: rule.destinations is not None)
+    hurrier = _first(rules, images, lambda rule: rule.urgent is not None)
     return Verdict(
         analyse,
         why,
         chooser.destinations if chooser else None,
         f"rule {chooser.name!r}" if chooser else "",
+        f"rule {hurrier.name!r}" if hurrier is not None and hurrier.urgent else "",
     )
 
 

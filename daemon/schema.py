@@ -105,6 +105,8 @@ analyses = Table(
     Column("reason", Text, nullable=False, server_default=""),
     Column("not_evaluable", String(32), nullable=True),  # dicom_io.findings.Reason, once done
     Column("summary", Text, nullable=False, server_default="{}"),  # JSON: what was found
+    # a rule has it claimed before all that is not urgent
+    Column("urgent", Boolean, nullable=False, server_default=false()),
     # JSON: names of the destinations that a rule has chosen; None: all
     Column("destinations", Text, nullable=True),
     Column("attempts", Integer, nullable=False, server_default="0"),  # counted at the claim
@@ -117,6 +119,10 @@ analyses = Table(
     UniqueConstraint("study_id", "version"),
 )
 Index("ix_analyses_due", analyses.c.state, analyses.c.due_us)
+URGENT = text("analyses.urgent AND analyses.state = 'queued'")
+"""What is claimed first; in these words, for a partial index serves no others."""
+_URGENT = text("urgent AND state = 'queued'")
+Index("ix_analyses_urgent", analyses.c.due_us, sqlite_where=_URGENT, postgresql_where=_URGENT)
 
 analysis_instances = Table(
     "analysis_instances",

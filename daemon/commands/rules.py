@@ -41,7 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _words(verdict: "Verdict") -> str:
     if not verdict.analyse:
         return f"ignored: {verdict.why}"
+    hurry = f", before others ({verdict.urgent_by})" if verdict.urgent_by else ""
+    said = f"analysed ({verdict.why}){hurry}; results go to"
     if verdict.destinations is None:
-        return f"analysed ({verdict.why}); results go to every destination"
+        return f"{said} every destination"
     names = ", ".join(verdict.destinations) or "nobody"
-    return f"analysed ({verdict.why}); results go to {names} ({verdict.sent_by})"
+    return f"{said} {names} ({verdict.sent_by})"

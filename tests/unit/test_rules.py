@@ -11,7 +11,7 @@ from pydicom import Dataset
 import sample_dicoms
 from daemon import cli, schema
 from daemon.config_rules import Rule
-from daemon.eligibility import by_headers
+from daemon.eligibility import HeaderOf, by_headers
 from daemon.errors import ConfigError
 from daemon.fallback import destinations_for
 from daemon.rules import IGNORED, Verdict, judge
@@ -145,6 +145,31 @@ def test_a_study_is_sent_where_its_rule_says(rows: Rows, tmp_path: Path) -> None
     assert destinations_for("seg", config, None) == ["pacs", "research"]
     story = next(row for row in rows.all(schema.events) if row.action == "eligible")
     assert story.detail.endswith("results go to research (rule 'to research')")
+
+
+def test_what_is_urgent_is_claimed_before_what_has_waited_longer(
+    rows: Rows, tmp_path: Path
+) -> None:
+    spool = Spool(tmp_path / "spool")
+    assembler = rows.assembler()
+    assembler._judge = by_headers(spool, [rule(name="theatre", source_ae="OR*", urgent=True)])
+    for number, source in enumerate(("US1", "US1", "OR7"), 1):
+        rows.receive(f"1.{number}.1", study=f"1.{number}", source=source, assumed=True)
+        rows.clock.advance(builders.QUIET_S)
+        assembler.sweep()
+    claimed = [rows.claimed() for _ in range(3)]
+    assert [job.study_uid for job in claimed] == ["1.3", "1.1", "1.2"]
+    story = [row.detail for row in rows.all(schema.events) if row.action == "eligible"]
+    assert story[2].endswith("; urgent (rule 'theatre')")
+    assert "urgent" not in story[0]
+
+
+def test_the_first_rule_that_says_so_decides_what_is_urgent() -> None:
+    rules = [rule(name="not at night", urgent=False), rule(name="all", urgent=True)]
+    image = HeaderOf(Path("unused"), "US1", assumed=True)
+    assert judge(rules, [image]).urgent_by == ""
+    assert judge(rules[1:], [image]).urgent_by == "rule 'all'"
+    assert judge([], [image]).urgent_by == ""
 
 
 def test_a_study_that_a_rule_ignores_says_which(rows: Rows, tmp_path: Path) -> None:
