@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, insert, or_, select, update
+from sqlalchemy import Connection, and_, exists, false, insert, or_, select, true, update
 
 from daemon import schema
 from daemon.clock import seconds
@@ -113,14 +113,17 @@ def _next(connection: Connection, now_us: int, farthest_us: int) -> Any:
         table.c.state == AnalysisState.RUNNING,
         or_(table.c.lease_us < now_us, table.c.lease_us > now_us + 2 * LEASE_US),
     )
-    due = windows(table.c.due_us, now_us, farthest_us)
-    urgent = (and_(schema.URGENT, window) for window in due)
-    for condition in (lapsed, *urgent, *(queued & window for window in due)):
+    due = (
+        queued & (table.c.urgent == urgent) & window
+        for urgent in (true(), false())
+        for window in windows(table.c.due_us, now_us, farthest_us)
+    )
+    for condition in (lapsed, *due):
         row = connection.execute(
             select(table, schema.studies.c.study_uid)
             .join(schema.studies, schema.studies.c.id == table.c.study_id)
             .where(condition)
-            .order_by(table.c.due_us)
+            .order_by(table.c.urgent, table.c.due_us)  # as they lie in the index
             .limit(1)
             .with_for_update(skip_locked=True, of=table)
         ).one_or_none()

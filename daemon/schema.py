@@ -118,11 +118,7 @@ analyses = Table(
     Column("finished_us", BigInteger, nullable=True),
     UniqueConstraint("study_id", "version"),
 )
-Index("ix_analyses_due", analyses.c.state, analyses.c.due_us)
-URGENT = text("analyses.urgent AND analyses.state = 'queued'")
-"""What is claimed first; in these words, for a partial index serves no others."""
-_URGENT = text("urgent AND state = 'queued'")
-Index("ix_analyses_urgent", analyses.c.due_us, sqlite_where=_URGENT, postgresql_where=_URGENT)
+Index("ix_analyses_due", analyses.c.state, analyses.c.urgent, analyses.c.due_us)
 
 analysis_instances = Table(
     "analysis_instances",

@@ -147,7 +147,6 @@ USED_BY = {
     "ix_objects_doomed": "doomed",
     "ix_objects_analysis_id": "delivery",
     "ix_analyses_due": "claim",
-    "ix_analyses_urgent": "claim",
     "ix_deliveries_due": "delivery",
     "ix_deliveries_failed": "shown",
     "ix_commitment_requests_due": "commitment",

@@ -5,7 +5,6 @@ from alembic import op
 
 revision = "0007"
 down_revision = "0006"
-_URGENT = sa.text("urgent AND state = 'queued'")
 
 
 def upgrade() -> None:
@@ -20,17 +19,13 @@ def upgrade() -> None:
     op.add_column(
         "analyses", sa.Column("urgent", sa.Boolean(), server_default=sa.false(), nullable=False)
     )
-    op.create_index(
-        "ix_analyses_urgent",
-        "analyses",
-        ["due_us"],
-        sqlite_where=_URGENT,
-        postgresql_where=_URGENT,
-    )
+    op.drop_index("ix_analyses_due", table_name="analyses")
+    op.create_index("ix_analyses_due", "analyses", ["state", "urgent", "due_us"])
 
 
 def downgrade() -> None:
     """Undo."""
-    op.drop_index("ix_analyses_urgent", table_name="analyses")
+    op.drop_index("ix_analyses_due", table_name="analyses")
     op.drop_column("analyses", "urgent")
+    op.create_index("ix_analyses_due", "analyses", ["state", "due_us"])
     op.drop_table("turns")
