@@ -1,23 +1,39 @@
-"""``axnode bundle show|verify [DIR]``: what a model bundle is, and whether it is whole."""
+"""``axnode bundle``: what a model bundle is, whether it is whole, and which one is used."""
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from daemon.commands.common import add_config, read_config
+
+if TYPE_CHECKING:
+    from daemon.config import Config
+
+_ACTIONS = {
+    "show": "print its card",
+    "verify": "load it, and run the network once",
+    "use": "have the configuration name it, once it is verified",
+    "back": "have the configuration name the one that it named before",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument("action", choices=("show", "verify"), help="what to do with the bundle")
+    what = "; ".join(f"{name}: {words}" for name, words in _ACTIONS.items())
+    parser.add_argument("action", choices=tuple(_ACTIONS), help=what)
     parser.add_argument(
         "bundle", nargs="?", type=Path, metavar="DIR", help="its folder; left out: the shipped one"
     )
+    add_config(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the card, or load the weights into the network; a bad bundle raises BundleError."""
     from model.bundle_file import SHIPPED, Bundle
 
+    if args.action in ("use", "back"):
+        return _change(args)
     bundle = Bundle.load(args.bundle or SHIPPED)
     if args.action == "verify":
         from model.runtime import Predictor
@@ -28,6 +44,46 @@ def run(args: argparse.Namespace) -> int:
     for line in _lines(bundle.name, _summary(bundle)):
         print(line)
     return 0
+
+
+def _change(args: argparse.Namespace) -> int:
+    """Change `model.bundle`; what could not serve is refused, and nothing changes."""
+    import tomllib
+
+    from daemon import config_edit
+    from daemon.config import parse
+    from daemon.errors import InputError
+
+    config: Config = read_config(args)
+    text = args.config.read_text(encoding="utf-8")
+    if args.action == "use":
+        wanted = str(args.bundle.resolve()) if args.bundle else config_edit.SHIPPED
+    else:
+        before = config_edit.bundle_before(text)
+        if before is None:
+            raise InputError(f"{args.config} does not say what it named before: axnode bundle use")
+        wanted = before
+    named = None if wanted == config_edit.SHIPPED else wanted
+    if (config.model.bundle or None) == named:
+        print(f"{args.config} names {wanted} already")
+        return 0
+    text = config_edit.with_bundle(text, named)
+    _serves(parse(tomllib.loads(text)))
+    config_edit.replace(args.config, text)
+    print(f"{args.config} names {wanted}; next: systemctl reload axnode")
+    print("studies at rest stay as they are; axnode bundle back goes back")
+    return 0
+
+
+def _serves(config: "Config") -> None:
+    """Raise where a service with this configuration would not start, or its network not run."""
+    from daemon import setup
+    from model.runtime import Predictor
+
+    bundle = setup.load_bundle(config)
+    setup.guard_demonstration(config, bundle)
+    setup.check_operating_point(config, bundle)
+    Predictor(bundle, "cpu").self_test()
 
 
 def _summary(bundle: Any) -> dict[str, Any]:
