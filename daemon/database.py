@@ -115,7 +115,8 @@ class Database:
         self._reader = self._engine.execution_options(readonly=True)
         self.shared = self._engine.dialect.name == "postgresql"
         """Whether other processes may write the same rows."""
-        self.problem = ""  # why the latest write failed, where that was the database's fault
+        self._silent = ""  # why it did not answer the last time; "": it did
+        self._failed_write = ""  # why the last write failed
         self._checkpoints = owner and not self.shared
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._closing = threading.Lock()  # nothing may be queued behind the end
@@ -191,6 +192,11 @@ class Database:
             return sqlite.damage(connection)
 
     @property
+    def problem(self) -> str:
+        """Why the database does not answer, or does not take what is written; empty: it does."""
+        return self._silent or self._failed_write
+
+    @property
     def alive(self) -> bool:
         """Whether the writer thread runs."""
         return self._thread.is_alive()
@@ -207,10 +213,12 @@ class Database:
         try:
             with self._reader.connect() as connection:
                 yield connection
+            self._silent = ""
         except DBAPIError as error:
             if not error.connection_invalidated and not isinstance(error, OperationalError):
                 raise
-            raise UnavailableError(f"database: {_first_line(error)}") from error
+            self._silent = f"database: {_first_line(error)}"
+            raise UnavailableError(self._silent) from error
 
     def clock(self, now: clock.Clock) -> clock.Clock:
         """Return a clock that all processes with these rows go by, and agree on leases."""
@@ -218,7 +226,13 @@ class Database:
 
     def heard(self, ended: Callable[[], bool]) -> Iterator[str]:
         """Yield what other processes notify of, and "" now and then, until `ended` says so."""
-        return postgres.heard(self._engine, ended)
+        try:
+            for what in postgres.heard(self._engine, ended):
+                self._silent = ""
+                yield what
+        except UnavailableError as error:
+            self._silent = str(error)
+            raise
 
     def notify(self, what: str) -> None:
         """Tell other processes that there is new work of a kind, where there may be any."""
@@ -267,7 +281,7 @@ class Database:
         except Exception as error:  # noqa: BLE001 - the caller's error, raised where it waits
             self._failed(group, error, tries)
             return
-        self.problem = ""
+        self._silent = self._failed_write = ""
         for item, answer in zip(group, answers, strict=True):
             item.future.set_result(answer)
 
@@ -286,9 +300,9 @@ class Database:
             self._commit(group, tries + 1)
             return
         if isinstance(error, SQLAlchemyError):
-            self.problem = f"database: {_first_line(error)}"
+            self._failed_write = f"database: {_first_line(error)}"
             log.error("commit failed", extra={"action": "commit", "error": _first_line(error)})
-            error = UnavailableError(self.problem)
+            error = UnavailableError(self._failed_write)
         group[0].future.set_exception(error)
 
 

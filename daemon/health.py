@@ -1,6 +1,7 @@
 """How the service is: what the probes, the metrics, the console and notifications say of it."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from daemon import metrics
 from daemon.audit import Trail
@@ -9,6 +10,7 @@ from daemon.child import Child
 from daemon.clock import Clock
 from daemon.config import Config
 from daemon.database import Database
+from daemon.errors import UnavailableError
 from daemon.spool import Spool
 from daemon.threads import Threads
 from daemon.troubles import Trouble, troubles
@@ -89,13 +91,13 @@ class Health:
         """Return the metrics."""
         values = {
             "axnode_disk_free_bytes": float(self._spool.free_bytes()),
-            "axnode_ready": float(not self.unready()),
             "axnode_audit_lost_total": float(self._trail.lost if self._trail else 0),
         }
         now = self._clock()
         values |= metrics.certificates(self._watched, now)
-        with self._database.read() as connection:
-            return values | metrics.rows(connection, self._destinations(), now)
+        with suppress(UnavailableError), self._database.read() as connection:
+            values |= metrics.rows(connection, self._destinations(), now)
+        return values | {"axnode_ready": float(not self.unready())}
 
     def _destinations(self) -> list[str]:
         return [destination.name for destination in self._config.destinations]

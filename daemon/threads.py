@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from daemon.errors import UnavailableError
 from daemon.pulse import Pulse
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,10 @@ class Threads:
             pulse()  # what fails and is tried again advances; the probes tell what is wrong
             try:
                 target(pulse)
+            except UnavailableError as error:  # what is not there now may come back
+                extra = {"action": "thread_waits", "poller": name, "reason": str(error)}
+                log.error("thread waits", extra=extra)
+                self._stopping.wait(_PAUSE_S)
             except Exception:
                 log.exception("thread failed", extra={"action": "thread_failed", "poller": name})
                 self._stopping.wait(_PAUSE_S)

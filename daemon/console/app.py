@@ -24,7 +24,7 @@ from daemon.console.desk import Desk
 from daemon.console.gate import Gate, NotSignedIn, SecureHeaders
 from daemon.console.render import page
 from daemon.console.sessions import Sessions
-from daemon.errors import DaemonError, UnknownError
+from daemon.errors import DaemonError, UnavailableError, UnknownError
 from dicom_io.errors import PeerError
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,8 @@ def _explain(app: FastAPI, desk: Desk, gate: Gate) -> None:
     @app.exception_handler(PeerError)
     def refused(request: Request, error: Exception) -> Response:
         status = 502 if isinstance(error, PeerError) else 400
+        if isinstance(error, UnavailableError):
+            status = 503
         return said(request, 404 if isinstance(error, UnknownError) else status, str(error))
 
     _explain_errors(app, said)

@@ -1,15 +1,18 @@
 """PostgreSQL as the engine: several processes with the same rows, outages, and what is told."""
 
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import insert, select
 
+import sample_dicoms
 from daemon import jobs, migrations, schema
 from daemon.clock import now_us, seconds
 from daemon.commands import check
@@ -20,13 +23,16 @@ from daemon.hints import ANALYSES, Hints
 from daemon.pulse import Pulse
 from daemon.store import Received, add_instance
 from daemon.turns import HELD_S, Turns
+from dicom_io.frames import read_header
 from tests import builders
 from tests.builders import US
+from tests.node import Node
 from tests.peers import wait_until
 from tests.postgres import PostgreSQL
 from tests.unit.test_accounts import Ticks
 
 pytestmark = pytest.mark.integration
+SAMPLES = Path(sample_dicoms.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +226,60 @@ def test_an_outage_is_said_and_passes(tmp_path: Path) -> None:
         wait_until(lambda: _known(database, item), 30)
         assert database.problem == ""
         database.close()
+
+
+class Part(Node):
+    """A process with some of the roles, and a model that needs no torch."""
+
+    def __init__(self, folder: Path, url: str, role: str) -> None:
+        shared = str(folder.parent / "shared")
+        super().__init__(folder, node={"spool_dir": shared}, database={"url": url})
+        self.command = ("tests.canary_node", "--role", role)
+
+
+@pytest.mark.parametrize("role", ["console", "receiver"])
+def test_probes_tell_of_an_outage_and_of_its_end(tmp_path: Path, role: str) -> None:
+    """One that writes nothing by itself notices too."""
+    with PostgreSQL() as server, Part(tmp_path / "part", server.database("probes"), role) as part:
+        server.stop()
+        wait_until(lambda: part.get("readyz").status_code == 503, 30)
+        assert "database: " in part.get("readyz").text
+        assert part.get("livez").status_code == 200  # a restart would not help
+        assert "axnode_ready 0.0" in part.get("metrics").text
+        server.start()
+        wait_until(lambda: part.get("readyz").status_code == 200, 60)
+
+
+def test_parts_in_processes_of_their_own_are_one_node(tmp_path: Path) -> None:
+    with PostgreSQL() as server, ExitStack() as ends:
+        url = server.database("parts")
+        parts = [
+            ends.enter_context(Part(tmp_path / role, url, role))
+            for role in ("receiver", "worker", "deliverer", "console")
+        ]
+        receiver = parts[0]
+        files = sorted(SAMPLES.glob("1-benign-stills-*.dcm"))
+        receiver.push(files)
+        study = str(read_header(files[0]).StudyInstanceUID)
+        found = receiver.settle([study])
+        assert found[study]["state"] == "delivered"
+        assert [_listens(part.port) for part in parts] == [True, False, False, False]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_folder_of_another_database_is_refused(tmp_path: Path) -> None:
+    with PostgreSQL() as server:
+        with Part(tmp_path / "one", server.database("one"), "all"):
+            pass
+        other = Part(tmp_path / "two", server.database("two"), "all")
+        other.command = Node.command
+        other.launch()
+        assert other.wait_end(60) == 2
+        assert "belongs to another database" in other.log
 
 
 def _known(database: Database, item: Received) -> bool:
