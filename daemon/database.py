@@ -7,16 +7,10 @@ other processes too: `daemon.postgres` keeps them out of each other's decisions.
 """
 
 import logging
-import queue
-import random
 import secrets
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import (
     Connection,
@@ -31,18 +25,14 @@ from sqlalchemy.exc import (
     DBAPIError,
     NoSuchModuleError,
     OperationalError,
-    SQLAlchemyError,
 )
 
-from daemon import clock, failpoints, migrations, postgres, schema, sqlite
+from daemon import clock, migrations, postgres, schema, sqlite
 from daemon.errors import ConfigError, UnavailableError
+from daemon.writer import Writer, first_line
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
-_GROUP = 200  # writes that share one commit at most
-_CHECKPOINT_EVERY = 500  # commits between two checkpoints of SQLite's write-ahead log
-_TRIES = 8  # of a write that another process's stood in the way of
-_PAUSE_S = 0.05  # between two of them, at most; longer each time
 
 
 def _engine(url: str) -> Engine:
@@ -66,15 +56,6 @@ def check_url(url: str) -> None:
     _engine(url).dispose()
 
 
-@dataclass(frozen=True)
-class _Write:
-    """A write that waits for the writer."""
-
-    work: Callable[[Connection], Any]
-    alone: bool
-    future: "Future[Any]" = field(default_factory=Future)
-
-
 def has_schema(url: str) -> bool:
     """Tell whether a database holds the service's tables.
 
@@ -89,7 +70,7 @@ def has_schema(url: str) -> bool:
             return migrations.revision(connection) is not None
     except DBAPIError as error:
         raise UnavailableError(
-            f"database: cannot be opened ({_first_line(error)}): check database.url"
+            f"database: cannot be opened ({first_line(error)}): check database.url"
         ) from error
     finally:
         engine.dispose()
@@ -116,22 +97,18 @@ class Database:
         self.shared = self._engine.dialect.name == "postgresql"
         """Whether other processes may write the same rows."""
         self._silent = ""  # why it did not answer the last time; "": it did
-        self._failed_write = ""  # why the last write failed
-        self._checkpoints = owner and not self.shared
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._closing = threading.Lock()  # nothing may be queued behind the end
-        self._closed = False
         try:
             if owner:
                 self._migrate()
             self.database_id, self.node_id = self._identity()
         except DBAPIError as error:
             raise UnavailableError(
-                f"database: cannot be opened ({_first_line(error)}): check database.url and "
+                f"database: cannot be opened ({first_line(error)}): check database.url and "
                 "node.state_dir, and that axnode serve has run once"
             ) from error
-        self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
-        self._thread.start()
+        self._writer = Writer(
+            self._engine, shared=self.shared, checkpoints=owner and not self.shared
+        )
 
     def _migrate(self) -> None:
         with self._engine.begin() as connection:
@@ -170,12 +147,8 @@ class Database:
         neighbours'. It is run again where a neighbour fails: what it does besides its rows, such as
         deleting a file, must bear that.
         """
-        item = _Write(work, alone)
-        with self._closing:
-            if self._closed:
-                raise UnavailableError("database: closed")
-            self._queue.put(item)
-        result: Result = item.future.result()
+        result = self._writer.write(work, alone=alone)
+        self._silent = ""
         return result
 
     def renew_identity(self) -> None:
@@ -194,12 +167,12 @@ class Database:
     @property
     def problem(self) -> str:
         """Why the database does not answer, or does not take what is written; empty: it does."""
-        return self._silent or self._failed_write
+        return self._silent or self._writer.problem
 
     @property
     def alive(self) -> bool:
         """Whether the writer thread runs."""
-        return self._thread.is_alive()
+        return self._writer.alive
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -217,7 +190,7 @@ class Database:
         except DBAPIError as error:
             if not error.connection_invalidated and not isinstance(error, OperationalError):
                 raise
-            self._silent = f"database: {_first_line(error)}"
+            self._silent = f"database: {first_line(error)}"
             raise UnavailableError(self._silent) from error
 
     def clock(self, now: clock.Clock) -> clock.Clock:
@@ -241,75 +214,5 @@ class Database:
 
     def close(self) -> None:
         """Finish the queued writes and close; nothing may be written afterwards."""
-        with self._closing:
-            self._closed = True
-            self._queue.put(None)
-        self._thread.join()
+        self._writer.close()
         self._engine.dispose()
-
-    def _work(self) -> None:
-        commits = 0
-        while (group := self._gather()) is not None:
-            self._commit(group)
-            commits += 1
-            if self._checkpoints and (commits % _CHECKPOINT_EVERY == 0):
-                sqlite.checkpoint(self._engine, "PASSIVE")
-        if self._checkpoints:
-            sqlite.checkpoint(self._engine, "TRUNCATE")
-
-    def _gather(self) -> "_Group | None":
-        first = self._queue.get()
-        if first is None:
-            return None
-        group = [first]
-        while len(group) < _GROUP and not self._queue.empty():
-            item = self._queue.get()
-            if item is None:
-                self._queue.put(None)  # close after this group
-                break
-            group.append(item)
-        return group
-
-    def _commit(self, group: "_Group", tries: int = 1) -> None:
-        try:
-            with self._engine.begin() as connection:
-                if self.shared:
-                    postgres.lock(connection, alone=any(item.alone for item in group))
-                answers = [item.work(connection) for item in group]
-                failpoints.reach("database.begun")
-            failpoints.reach("database.committed")
-        except Exception as error:  # noqa: BLE001 - the caller's error, raised where it waits
-            self._failed(group, error, tries)
-            return
-        self._silent = self._failed_write = ""
-        for item, answer in zip(group, answers, strict=True):
-            item.future.set_result(answer)
-
-    def _failed(self, group: "_Group", error: Exception, tries: int) -> None:
-        """Nothing of the group was committed: do each alone, so that one fails by itself.
-
-        That is dearer for a group than a savepoint round every write, and far cheaper for all
-        others: a write that fails is rare.
-        """
-        if len(group) > 1:
-            for item in group:
-                self._commit([item])
-            return
-        if self.shared and tries < _TRIES and postgres.is_passing(error):
-            time.sleep(random.uniform(0, _PAUSE_S * tries))  # noqa: S311 - to part two
-            self._commit(group, tries + 1)
-            return
-        if isinstance(error, SQLAlchemyError):
-            self._failed_write = f"database: {_first_line(error)}"
-            log.error("commit failed", extra={"action": "commit", "error": _first_line(error)})
-            error = UnavailableError(self._failed_write)
-        group[0].future.set_exception(error)
-
-
-_Group = list[_Write]
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    # the statement and its parameters stay out of logs: they may name a patient's study
-    cause = error.orig if isinstance(error, DBAPIError) else None
-    return str(cause).splitlines()[0] if cause else type(error).__name__

@@ -57,9 +57,9 @@ class Group:
 
     def add(self, name: str, work: Callable[[Connection], Any]) -> None:
         """Queue a write behind those before it."""
-        before = self._database._queue.qsize()
+        before = self._database._writer.waiting
         self._start(name, work)
-        while self._database._queue.qsize() == before:
+        while self._database._writer.waiting == before:
             threading.Event().wait(0.001)
 
     def _start(self, name: str, work: Callable[[Connection], Any]) -> None:
