@@ -30,6 +30,7 @@ _UNDER_WAY = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING)
 _PAUSE_S = 5.0  # before the node's queue, or the clock, is looked at again
 _MODALITY = "US"
 SENT, KNOWN, NOTHING = "sent", "known", "no ultrasound image"
+BEGUN = "begun"
 
 
 class Asking(Protocol):
@@ -164,16 +165,22 @@ class Backfill:
         return sum(counts[state] for state in _UNDER_WAY)
 
     def _bring(self, study_uid: str) -> tuple[str, int]:
-        if self._is_here(study_uid):
+        if study_uid not in self._journal.done and self._is_here(study_uid):
             return KNOWN, 0
         try:
             with tempfile.TemporaryDirectory(prefix="axnode-backfill-") as folder:
                 files = list(self._archive.files(study_uid, _MODALITY, Path(folder)))
                 if not files:
                     return NOTHING, 0
+                self._journal.note(study_uid, BEGUN, 0)  # part of it may arrive
                 return self._sent(files), len(files)
         except PeerError as error:
             return f"failed: {error}", 0
+        except UnavailableError:
+            raise
+        except Exception as error:  # one study that cannot be read must not end the others
+            log.exception("not brought", extra={"action": "backfill"})
+            return f"failed: {type(error).__name__}", 0
 
     def _sent(self, files: list[Path]) -> str:
         try:

@@ -33,15 +33,19 @@ from daemon.writer import Writer, first_line
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
+_SLOW_S = 20.0  # a commit takes milliseconds
+_FOLDER = select(schema.turns.c.holder).where(schema.turns.c.name == "folder")
 
 
 def _engine(url: str) -> Engine:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise ConfigError(
             "configuration: database.url: not a database URL; sqlite:///FILE or postgresql+psycopg://…"
         ) from None
+    if "@" in (parsed.host or ""):
+        raise ConfigError("configuration: database.url: an @ in the password is written as %40")
     engines = {"sqlite": sqlite.engine, "postgresql": postgres.engine}
     if parsed.get_backend_name() not in engines:
         raise ConfigError("configuration: database.url: SQLite and PostgreSQL are what there is")
@@ -157,6 +161,23 @@ class Database:
         self.write(lambda c: c.execute(update(schema.node).values(database_id=fresh)) and None)
         self.database_id = fresh
 
+    def folder_id(self) -> str:
+        """Return the mark of the folder that all nodes with these rows share; empty: none yet."""
+        with self.read() as connection:
+            return str(connection.execute(_FOLDER).scalar() or "")
+
+    def take_folder(self, mark: str) -> str:
+        """Make a mark that of these rows' folder; return the one that counts."""
+        turns = schema.turns
+
+        def take(connection: Connection) -> str:
+            found = connection.execute(_FOLDER).scalar()
+            if found is None:
+                connection.execute(insert(turns).values(name="folder", holder=mark, until_us=0))
+            return str(found or mark)
+
+        return self.write(take)
+
     def damage(self) -> list[str]:
         """Return what SQLite finds wrong with its own file; nothing for other databases."""
         if self.shared:
@@ -167,6 +188,8 @@ class Database:
     @property
     def problem(self) -> str:
         """Why the database does not answer, or does not take what is written; empty: it does."""
+        if self._writer.at_it_s > _SLOW_S:
+            return f"database: a write has had no answer for {self._writer.at_it_s:.0f} s"
         return self._silent or self._writer.problem
 
     @property
@@ -186,7 +209,7 @@ class Database:
         try:
             with self._reader.connect() as connection:
                 yield connection
-            self._silent = ""
+            self._answered()
         except DBAPIError as error:
             if not error.connection_invalidated and not isinstance(error, OperationalError):
                 raise
@@ -201,11 +224,16 @@ class Database:
         """Yield what other processes notify of, and "" now and then, until `ended` says so."""
         try:
             for what in postgres.heard(self._engine, ended):
-                self._silent = ""
+                self._answered()
                 yield what
         except UnavailableError as error:
             self._silent = str(error)
             raise
+
+    def _answered(self) -> None:
+        self._silent = ""
+        if self.shared:
+            self._writer.problem = ""
 
     def notify(self, what: str) -> None:
         """Tell other processes that there is new work of a kind, where there may be any."""

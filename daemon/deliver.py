@@ -18,6 +18,7 @@ from daemon.bell import Bell
 from daemon.clock import Clock
 from daemon.database import Database
 from daemon.due import windows
+from daemon.errors import UnavailableError
 from daemon.events import move_delivery
 from daemon.lifecycle import DeliveryState, FileState
 from daemon.pulse import Pulse
@@ -155,6 +156,8 @@ class Deliverer:
             words = f"not sent: its stored file cannot be read ({error.strerror})"
             self._settle(item, Outcome.TRANSIENT, None, words, sent=False)
             return False
+        if what and not self._objects.is_there():
+            raise UnavailableError("node.spool_dir is not there; is it mounted?")
         if what:
             words = f"not sent: its stored file is {what}; axnode retry makes a new version"
             self._database.write(lambda c: _lose(c, item))
@@ -199,6 +202,8 @@ class Deliverer:
         table = schema.deliveries
         mine = table.c.id == item.delivery_id
         state = connection.execute(select(table.c.state).where(mine)).scalar_one()
+        if state in (DeliveryState.DELIVERED, DeliveryState.STORED):
+            return []  # another node has sent it meanwhile
         if state != DeliveryState.PENDING:  # a person set it aside while it was on its way
             words = f"{detail}; it was set aside meanwhile"
             connection.execute(update(table).where(mine).values(detail=words, status=status))

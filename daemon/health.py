@@ -13,7 +13,7 @@ from daemon.database import Database
 from daemon.errors import UnavailableError
 from daemon.spool import Spool
 from daemon.threads import Threads
-from daemon.troubles import Trouble, troubles
+from daemon.troubles import Trouble, of_service, troubles
 
 
 class Health:
@@ -65,8 +65,10 @@ class Health:
     def unready(self) -> list[str]:
         """Return what keeps the node from analysing."""
         problems = [f"model: {self.model_problem}"] if self.model_problem else []
-        if self._spool.free_bytes() < self._config.node.disk_floor_gb * 2**30:
+        if self._free_bytes() < self._config.node.disk_floor_gb * 2**30:
             problems.append("disk: less is free than node.disk_floor_gb")
+        if not self._spool.is_there():
+            problems.append("node.spool_dir is not there; is it mounted?")
         if self._database.problem:
             problems.append(self._database.problem)
         return problems
@@ -76,6 +78,12 @@ class Health:
         now = self._clock()
         return [(one.words(now), one.ends_soon(now)) for one in self._watched]
 
+    def _free_bytes(self) -> int:
+        try:
+            return self._spool.free_bytes()
+        except OSError:  # of a share that is not there
+            return 0
+
     def device(self) -> str:
         """Return where the model runs; empty while it loads."""
         if self._child is None or self.model_problem:
@@ -84,13 +92,16 @@ class Health:
 
     def troubles(self) -> Sequence[Trouble]:
         """Return what needs a person."""
-        with self._database.read() as connection:
-            return troubles(connection, self, self._destinations())
+        try:
+            with self._database.read() as connection:
+                return troubles(connection, self, self._destinations())
+        except UnavailableError:
+            return of_service(self)
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics."""
         values = {
-            "axnode_disk_free_bytes": float(self._spool.free_bytes()),
+            "axnode_disk_free_bytes": float(self._free_bytes()),
             "axnode_audit_lost_total": float(self._trail.lost if self._trail else 0),
         }
         now = self._clock()

@@ -80,15 +80,17 @@ def now_us(connection: Connection) -> int:
 
 
 class SharedClock:
-    """The server's clock: this machine's, set right now and then.
+    """The server's clock, looked at now and then, and counted on by one that nobody sets.
 
     Leases of several machines are held against one clock, whatever theirs say.
     """
 
-    def __init__(self, engine: Engine, now: Clock) -> None:
+    def __init__(
+        self, engine: Engine, now: Clock, steady_ns: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._engine = engine
-        self._now = now
-        self._offset_us = 0
+        self._steady_ns = steady_ns
+        self._offset_us = now() - steady_ns() // 1000  # until the server has been asked
         self._set_s = -_SET_EVERY_S
         self._lock = threading.Lock()
 
@@ -100,13 +102,16 @@ class SharedClock:
                 self._set_s = time.monotonic()
         if due:  # outside of the lock: a server that does not answer holds up one who asks
             self._adjust()
-        return self._now() + self._offset_us
+        return self._steady_us() + self._offset_us
+
+    def _steady_us(self) -> int:
+        return self._steady_ns() // 1000
 
     def _adjust(self) -> None:
         with contextlib.suppress(DBAPIError), self._engine.connect() as connection:
-            before = self._now()
+            before = self._steady_us()
             there = now_us(connection)
-            self._offset_us = there - (before + self._now()) // 2
+            self._offset_us = there - (before + self._steady_us()) // 2
 
 
 def notify(connection: Connection, what: str) -> None:

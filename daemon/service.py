@@ -82,13 +82,14 @@ class Service:
             notes.misconfigured(str(error))
             self._end_trail()
             raise
-        self._folders = folders = setup.make_folders(config)
+        scratch = setup.make_state(config)
         self._lock = setup.lock(config.state_dir)
         failpoints.reach("start.locked")
-        for left in folders.scratch.iterdir():
+        for left in scratch.iterdir():
             left.unlink(missing_ok=True)  # masks and pictures of a process that was killed
         self.database = database = Database(config.database_url)
         setup.guard_folder(config, database)
+        self._folders = folders = setup.make_folders(config)
         now = database.clock(now)
         holder = setup.holder(config)
         database.write(lambda c: jobs.release(c, holder))

@@ -1,6 +1,9 @@
 """What every command that opens the service's state needs: bundle, recipe, folders, guards."""
 
+import contextlib
 import fcntl
+import os
+import secrets
 import socket
 import tempfile
 from pathlib import Path
@@ -8,7 +11,7 @@ from typing import TextIO
 
 from daemon import http, identity
 from daemon.config import Config, guard_open_door, is_loopback
-from daemon.database import Database, check_url
+from daemon.database import Database, check_url, has_schema
 from daemon.errors import ConfigError, UnavailableError
 from daemon.ports import listen
 from daemon.reading import Reader, reader
@@ -56,6 +59,10 @@ def check_usable(config: Config, now: Config) -> None:
     certificates.load(config, clock.now_us())
     http.check_certificate(config.http)
     check_url(config.database_url)
+    if config.database_url != now.database_url and config.shares_rows:
+        has_schema(config.database_url)
+    if config.node.spool_dir is not None and not config.spool_dir.is_dir():
+        raise ConfigError(f"configuration: node.spool_dir: {config.spool_dir} is no folder")
     check_writable(config)
     if systemd.has_listener():
         guard_open_door(config, "0.0.0.0")  # noqa: S104 - the unit's port is everybody's
@@ -161,13 +168,22 @@ def is_running(config: Config) -> bool:
 def holder(config: Config) -> str:
     """Name this node in the leases of its jobs, the same after every start.
 
-    Whoever has locked the state folder knows that an earlier process of this name is gone.
+    Whoever has locked the state folder knows that an earlier process of this name is gone. Machines
+    may have one name, and the same folders: part of it is drawn, and lies in the state folder.
     """
-    return f"{socket.gethostname()}:{config.state_dir.resolve()}"[-128:]
+    file = config.state_dir / "instance"
+    with contextlib.suppress(FileNotFoundError):
+        if found := file.read_text():
+            return found
+    name = f"{socket.gethostname()[:64]}:{secrets.token_hex(8)}"
+    part = file.with_suffix(".part")
+    part.write_text(name)
+    part.replace(file)
+    return name
 
 
-def make_folders(config: Config) -> Folders:
-    """Make the state folder and open what lies in it."""
+def make_state(config: Config) -> Path:
+    """Make the state folder; return where masks and pictures are handed over."""
     state = config.state_dir
     try:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -175,31 +191,67 @@ def make_folders(config: Config) -> Folders:
         scratch.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise _not_writable("node.state_dir", config.state_dir, error) from error
+    return scratch
+
+
+def make_folders(config: Config) -> Folders:
+    """Make what is missing of the state folder and of that of images and results, and open them."""
+    scratch = make_state(config)
     shared, writer = config.spool_dir, holder(config)
-    return Folders(
-        Spool(shared / "spool", writer=writer), Spool(shared / "objects", writer=writer), scratch
+    mark = None if config.node.spool_dir is None else shared / MARK
+    spool, objects = (
+        Spool(shared / name, writer=writer, mark=mark) for name in ("spool", "objects")
     )
+    return Folders(spool, objects, scratch)
+
+
+MARK = "database"  # the file in a shared folder that says whose it is
 
 
 def guard_folder(config: Config, database: Database) -> None:
-    """Mark a folder that several nodes share as this database's.
+    """See that a folder that several nodes share is this database's; the first node marks it.
+
+    Nothing is made in it before: the folder of a share that is not mounted is an empty one, and
+    every image would count as missing.
 
     Raises
     ------
     ConfigError
         It belongs to another database.
+    UnavailableError
+        It is not there.
     """
     if config.node.spool_dir is None:
         return
-    mark = config.spool_dir / "database"
+    folder, ours = config.spool_dir, database.folder_id()
+    mark = folder / MARK
     try:
-        with mark.open("x") as file:
-            file.write(database.node_id)
-    except FileExistsError:
-        if mark.read_text() != database.node_id:
-            raise ConfigError(
-                f"node.spool_dir {config.spool_dir} belongs to another database than database.url: "
-                "name the one that the other nodes name"
-            ) from None
+        found = mark.read_text() if mark.exists() else ""
+        if not found and not ours:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            found = _marked(mark, secrets.token_hex(16))
+            ours = database.take_folder(found)
     except OSError as error:
-        raise _not_writable("node.spool_dir", config.spool_dir, error) from error
+        raise _not_writable("node.spool_dir", folder, error) from error
+    if not found:
+        raise UnavailableError(
+            f"node.spool_dir {folder} does not hold this database's images: mount the folder that "
+            "the other nodes use"
+        )
+    if found != ours:
+        raise ConfigError(
+            f"node.spool_dir {folder} belongs to another database than database.url: "
+            "name the one that the other nodes name"
+        )
+
+
+def _marked(mark: Path, name: str) -> str:
+    """Write a mark, whole; return what stands in it, for another node may be faster."""
+    part = mark.with_name(f"{MARK}.{os.getpid()}.{name}")
+    part.write_text(name)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(part, mark)
+    finally:
+        part.unlink()
+    return mark.read_text()

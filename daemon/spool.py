@@ -36,10 +36,15 @@ class Spool:
     writer
         Names who writes, among several nodes that share the folder; one process at a time does
         under a name.
+    mark
+        A file that is there as long as the folder is: a share may go away.
     """
 
-    def __init__(self, root: Path, *, owner: bool = True, writer: str = "") -> None:
+    def __init__(
+        self, root: Path, *, owner: bool = True, writer: str = "", mark: Path | None = None
+    ) -> None:
         self.root = root
+        self._mark = mark
         self._writer = f"{hashlib.sha256(writer.encode()).hexdigest()[:12]}-"
         self._incoming = root / "incoming"
         if owner:
@@ -72,6 +77,10 @@ class Spool:
     def _alive(self, name: str) -> bool:
         pid = name.removeprefix(self._writer).partition("-")[0]
         return pid.isdigit() and int(pid) != os.getpid() and Path(f"/proc/{pid}").exists()
+
+    def is_there(self) -> bool:
+        """Tell whether the folder is the one that it was at the start."""
+        return self._mark is None or self._mark.exists()
 
     def names(self, shard: int, older_s: float, now_s: float) -> list[str]:
         """Return the hashes of one of the 256 shards whose files were not touched for `older_s`."""

@@ -53,8 +53,13 @@ def troubles(
     destinations
         Names of those that are configured.
     """
-    found = [*_of_service(service), *_of_rows(connection, destinations)]
+    found = [*of_service(service), *_of_rows(connection, destinations)]
     return tuple(sorted(found, key=lambda each: not each.serious))
+
+
+def of_service(service: Ailing) -> tuple[Trouble, ...]:
+    """Return what is wrong with the service itself, whatever the rows say."""
+    return tuple(_of_service(service))
 
 
 def _of_service(service: Ailing) -> Iterator[Trouble]:

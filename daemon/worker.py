@@ -4,6 +4,7 @@ import errno
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -103,8 +104,7 @@ class Worker:
         self._longest_wait_us = max(seconds(config.study.version_interval_s), 4 * jobs.RETRY_US)
         self._stopping = threading.Event()  # of `run`; a job cut short then was not at fault
         self._renewed_us = 0
-        self._held: set[int] = set()  # analyses at hand
-        self._analysed: Job | None = None  # the one that the child has
+        self._held: dict[int, Job] = {}  # at hand: analysed, or to be built
 
     def work_one(self) -> bool:
         """Claim and finish one job; return whether there was one."""
@@ -123,14 +123,18 @@ class Worker:
         return bool(self._held)
 
     def alive(self) -> None:
-        """Renew the lease of the job that is analysed; called while the child is waited for.
+        """Renew the leases of the jobs at hand; called while the child, or a disk, is waited for.
 
-        What is built meanwhile takes a small part of a lease.
+        One that is lost stays at hand: its answer is dropped when it comes.
         """
-        job, now = self._analysed, self._clock()
-        if job is not None and abs(now - self._renewed_us) > jobs.LEASE_US // 6:
-            self._renewed_us = now
-            self._database.write(lambda c: jobs.renew(c, job, now), alone=False)
+        now = self._clock()
+        if abs(now - self._renewed_us) <= jobs.LEASE_US // 6:
+            return
+        self._renewed_us = now
+        for job in list(self._held.values()):
+            # what cannot be renewed now may be later; if not, the fence guards the answer
+            with suppress(UnavailableError, LostLease):
+                self._database.write(partial(jobs.renew, job=job, now_us=now), alone=False)
 
     def _claim(self) -> Job | None:
         self._child.start()  # without a model nothing is claimed, and no attempt is counted
@@ -140,7 +144,7 @@ class Worker:
         )
         if job is not None:
             failpoints.reach("worker.claimed")
-            self._held.add(job.analysis_id)
+            self._held[job.analysis_id] = job
         return job
 
     def _ask(self, job: Job) -> "_Asked | None":
@@ -148,7 +152,6 @@ class Worker:
         return self._judged(job, partial(self._submit, job))
 
     def _submit(self, job: Job) -> "_Asked":
-        self._analysed = job
         paths = self._inputs(job)
         masks = self._folders.scratch / f"{job.analysis_id}-{job.fence}.npz"
         self._child.submit(
@@ -170,7 +173,6 @@ class Worker:
         try:
             analysis = _loaded(self._child.answer(), asked.masks)
         finally:
-            self._analysed = None
             asked.masks.unlink(missing_ok=True)
         failpoints.reach("worker.analysed")
         return _Answered(asked.job, asked.paths, analysis)
@@ -181,7 +183,7 @@ class Worker:
     def _record(self, answered: "_Answered") -> None:
         self._publisher.publish(answered.job, answered.analysis, answered.paths)
         failpoints.reach("worker.finished")
-        self._held.discard(answered.job.analysis_id)
+        self._held.pop(answered.job.analysis_id, None)
         self._published()
 
     def _judged(self, job: Job, work: Callable[[], Result]) -> Result | None:
@@ -189,7 +191,7 @@ class Worker:
         try:
             return work()
         except Exception as error:  # noqa: BLE001 - whatever it is, the job has to end
-            self._held.discard(job.analysis_id)
+            self._held.pop(job.analysis_id, None)
             self._judge(job, error)
             return None
 
@@ -217,6 +219,8 @@ class Worker:
         for path, digest in zip(paths, job.instance_hashes, strict=True):
             self.alive()
             what = integrity.fault(path, digest, integrity.instance_digest)
+            if what and not self._folders.spool.is_there():
+                raise UnavailableError("node.spool_dir is not there; is it mounted?")
             if what:
                 now = self._clock()
                 self._database.write(partial(give_up_file, job.study_id, digest, what, now))

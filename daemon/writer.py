@@ -55,6 +55,7 @@ class Writer:
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._closing = threading.Lock()  # nothing may be queued behind the end
         self._closed = False
+        self._since_s: float | None = None  # monotonic: when the commit at hand began
         self._thread = threading.Thread(target=self._work, name="database-writer", daemon=True)
         self._thread.start()
 
@@ -62,6 +63,12 @@ class Writer:
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    @property
+    def at_it_s(self) -> float:
+        """For how long the commit at hand has been."""
+        since = self._since_s
+        return 0.0 if since is None else time.monotonic() - since
 
     @property
     def waiting(self) -> int:
@@ -88,7 +95,9 @@ class Writer:
     def _work(self) -> None:
         commits = 0
         while (group := self._gather()) is not None:
+            self._since_s = time.monotonic()
             self._commit(group)
+            self._since_s = None
             commits += 1
             if self._checkpoints and (commits % _CHECKPOINT_EVERY == 0):
                 sqlite.checkpoint(self._engine, "PASSIVE")
@@ -138,9 +147,11 @@ class Writer:
             self._commit(group, tries + 1)
             return
         if isinstance(error, SQLAlchemyError):
-            self.problem = f"database: {first_line(error)}"
+            words = f"database: {first_line(error)}"
+            if not self._shared or _is_gone(error):
+                self.problem = words
             log.error("commit failed", extra={"action": "commit", "error": first_line(error)})
-            error = UnavailableError(self.problem)
+            error = UnavailableError(words)
         for item in group:
             item.future.set_exception(error)
 

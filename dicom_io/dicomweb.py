@@ -19,7 +19,9 @@ from dicom_io.scu import Outcome, StoreResult, classify
 _TIMEOUT_S = (10.0, 60.0)  # to connect; between two bytes
 _JSON = "application/dicom+json"
 _LATER = frozenset({401, 403, 404, 408, 425, 429})  # an admin, or time, puts it right
-_FAILED, _REASON, _COMMENT = "00081198", "00081197", "00081196"  # PS3.18 table 10.5.3-3
+# FailedSOPSequence, FailureReason, ReferencedSOPSequence (PS3.18 annex I)
+_FAILED, _REASON, _STORED = "00081198", "00081197", "00081199"
+_PROCESSING_FAILURE = 0x0110
 
 
 @contextlib.contextmanager
@@ -97,36 +99,61 @@ def _stored(archive: Archive, session: requests.Session, path: Path) -> StoreRes
     answer = _asked(
         archive,
         lambda: session.post(
-            f"{archive.url}/studies", data=body, headers=headers, timeout=_TIMEOUT_S
+            f"{archive.url}/studies",
+            data=body,
+            headers=headers,
+            timeout=_TIMEOUT_S,
+            allow_redirects=False,  # it would be asked again without the object
         ),
     )
-    if answer.status_code in _LATER or answer.status_code >= 500:
+    if answer.status_code in _LATER or answer.status_code == 503 or answer.is_redirect:
         raise PeerError(f"{archive} answered {_words(answer)}", transient=True)
     return _result(path, answer)
 
 
 def _result(path: Path, answer: requests.Response) -> StoreResult:
-    failures = _failures(answer)
-    if answer.status_code == 200 and not failures:
-        return StoreResult(path, Outcome.STORED, 0, "stored")
+    """Read an answer by what it says of the object, else by its status (PS3.18 10.5.3)."""
+    stored, failures = _said(answer)
     if failures:
         outcome, words = classify(failures[0])
         return StoreResult(path, outcome, failures[0], words)
-    if answer.status_code == 202:
-        return StoreResult(path, Outcome.WARNING, None, f"accepted: {_words(answer)}")
+    said = f"the archive answered {_words(answer)}"
+    if answer.status_code in (200, 202):
+        if stored:
+            return StoreResult(path, Outcome.STORED, 0, "stored")
+        return StoreResult(path, Outcome.TRANSIENT, None, f"{said}, and not what became of it")
+    if answer.status_code >= 500:  # at this object, perhaps at no other
+        return StoreResult(path, Outcome.TRANSIENT, None, said)
     taken = answer.status_code != 415  # Unsupported Media Type: its class or transfer syntax
-    outcome = Outcome.PERMANENT if taken else Outcome.UNSUPPORTED
-    return StoreResult(path, outcome, None, f"the archive answered {_words(answer)}")
+    return StoreResult(path, Outcome.PERMANENT if taken else Outcome.UNSUPPORTED, None, said)
 
 
-def _failures(answer: requests.Response) -> list[int]:
-    """Return the Failure Reasons of the store instances response (PS3.18 annex I)."""
+def _said(answer: requests.Response) -> tuple[bool, list[int]]:
+    """Return whether objects are among those stored, and the Failure Reasons of others.
+
+    What cannot be read says neither (PS3.18 annex I).
+    """
     try:
         found = json.loads(answer.content)
     except ValueError:
-        return []
-    items = found.get(_FAILED, {}).get("Value", []) if isinstance(found, dict) else []
-    return [reason for item in items for reason in item.get(_REASON, {}).get("Value", [0x0110])]
+        return False, []
+    if isinstance(found, list):
+        found = found[0] if found else {}
+    failures = [_reason_of(item) for item in _items(found, _FAILED)]
+    return bool(_items(found, _STORED)), failures
+
+
+def _items(found: object, tag: str) -> list[object]:
+    element = found.get(tag) if isinstance(found, dict) else None
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
+
+
+def _reason_of(item: object) -> int:
+    try:
+        return int(_items(item, _REASON)[0])  # type: ignore[call-overload,no-any-return]
+    except (IndexError, TypeError, ValueError):
+        return _PROCESSING_FAILURE
 
 
 def _words(answer: requests.Response) -> str:
@@ -180,17 +207,19 @@ class Query:
         PeerError
             The archive does not answer, or not to this.
         """
-        offset = 0
+        seen: set[str] = set()
         while True:
             with _client(self._archive) as client:
                 rows = client.search_for_studies(
-                    limit=self._page, offset=offset, search_filters=dict(filters)
+                    limit=self._page, offset=len(seen), search_filters=dict(filters)
                 )
-            for row in rows:
-                yield Found(_value(row, "0020000D"), _value(row, "00080020"))
-            if len(rows) < self._page:
+            # an archive may give fewer than it is asked for, or the same again
+            found = [Found(_value(row, "0020000D"), _value(row, "00080020")) for row in rows]
+            fresh = [each for each in found if each.study_uid not in seen]
+            if not fresh:
                 return
-            offset += len(rows)
+            seen.update(each.study_uid for each in fresh)
+            yield from fresh
 
     def series(self, study_uid: str, modality: str) -> list[str]:
         """Return the series of a modality that a study has."""

@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--title",
         default=None,
         metavar="AE",
-        help="title that pushes to the node (default: that of the first source, or BACKFILL)",
+        help="title that pushes to the node, one of its [[sources]] (default: BACKFILL)",
     )
 
 
@@ -114,8 +114,27 @@ def _filters(queries: list[str]) -> dict[str, str]:
 
 
 def _node(config: "Config", title: str | None) -> "Remote":
+    from daemon import certificates, clock
+    from daemon.callers import Callers
+    from daemon.errors import InputError
     from dicom_io.scu import Remote
 
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.node.host, config.node.host)  # noqa: S104
-    first = config.sources[0].ae_title if config.sources else "BACKFILL"
-    return Remote("node", config.node.ae_title, host, config.node.port, title or first)
+    tls = certificates.load(config, clock.now_us()) if config.tls.receive else None
+    context = tls.client if tls else None
+    name = (title or "BACKFILL", config.node.ae_title, host, config.node.port)
+    callers = Callers(config)
+    if not callers.listed(name[0], host) and config.sources:
+        raise InputError(
+            f"the node takes no images from {name[0]} at {host}: list it under [[sources]] with "
+            "that host, or name one that is listed (--title)"
+        )
+    return Remote("node", name[1], host, name[3], name[0], context, tls_name(config))
+
+
+def tls_name(config: "Config") -> str | None:
+    """Return a name that the node's own certificate holds; None: its host."""
+    from daemon import certificates, clock
+
+    setup = certificates.load(config, clock.now_us()) if config.tls.receive else None
+    return setup.certificates[0].name if setup else None

@@ -105,7 +105,12 @@ def _disk(config: "Config") -> str:
     from daemon import setup
 
     setup.check_writable(config)
-    free = shutil.disk_usage(config.spool_dir).free / 2**30
+    try:
+        free = shutil.disk_usage(config.spool_dir).free / 2**30
+    except OSError as error:
+        raise UnavailableError(
+            f"node.spool_dir {config.spool_dir}: {error.strerror}; is it mounted?"
+        ) from error
     if free < config.node.disk_floor_gb:
         raise UnavailableError(
             f"{free:.1f} GiB free in {config.spool_dir}, below node.disk_floor_gb = "

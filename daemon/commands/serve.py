@@ -58,6 +58,7 @@ def _serve(
 ) -> int:
     from daemon import logs, setup, systemd
     from daemon.errors import DaemonError
+    from daemon.roles import chosen
     from daemon.service import Service
 
     logs.configure()
@@ -65,7 +66,9 @@ def _serve(
     service: Service | None = None
 
     def reload() -> None:
-        setup.check_usable(read_config(arguments), config)
+        read = read_config(arguments)
+        chosen(arguments.role, read)
+        setup.check_usable(read, config)
         log.info("reloading", extra={"action": "reload"})
         again.set()
         stop.set()

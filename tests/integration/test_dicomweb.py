@@ -66,6 +66,7 @@ def answering(status: int, body: object = None) -> Iterator[Archive]:
             data = json.dumps(body).encode() if body is not None else b""
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
+            self.send_header("Location", "/elsewhere")  # of redirections
             self.end_headers()
             self.wfile.write(data)
 
@@ -85,6 +86,9 @@ def answering(status: int, body: object = None) -> Iterator[Archive]:
         server.server_close()
 
 
+STORED = {"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["1.2"]}}]}}
+
+
 def failed(reason: int) -> object:
     return {"00081198": {"vr": "SQ", "Value": [{"00081197": {"vr": "US", "Value": [reason]}}]}}
 
@@ -92,8 +96,16 @@ def failed(reason: int) -> object:
 @pytest.mark.parametrize(
     ("status", "body", "outcome"),
     [
-        (200, {}, Outcome.STORED),
-        (202, {}, Outcome.WARNING),
+        (200, STORED, Outcome.STORED),
+        (200, [STORED], Outcome.STORED),
+        (202, STORED, Outcome.STORED),
+        (200, {}, Outcome.TRANSIENT),  # a page of maintenance says nothing of the object
+        (200, "<html>", Outcome.TRANSIENT),
+        (202, None, Outcome.TRANSIENT),
+        (200, {"00081198": None}, Outcome.TRANSIENT),
+        (202, {"00081198": {"Value": ["odd", 7]}}, Outcome.TRANSIENT),
+        (202, {"00081198": {"Value": [{"00081197": {"Value": ["43264"]}}]}}, Outcome.PERMANENT),
+        (500, None, Outcome.TRANSIENT),  # it may be the object
         (202, failed(0x0122), Outcome.UNSUPPORTED),
         (200, failed(0xA700), Outcome.TRANSIENT),
         (409, failed(0xC000), Outcome.PERMANENT),
@@ -108,7 +120,7 @@ def test_answers_mean_what_the_standard_says(status: int, body: object, outcome:
     assert result.outcome is outcome
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [301, 302, 307, 401, 403, 404, 429, 503])
 def test_what_an_admin_or_time_puts_right_is_tried_again(status: int) -> None:
     with answering(status) as there, pytest.raises(PeerError) as caught:
         dicomweb.store(there, STILLS[:1])

@@ -266,6 +266,45 @@ def test_parts_in_processes_of_their_own_are_one_node(tmp_path: Path) -> None:
         assert [_listens(part.port) for part in parts] == [True, False, False, False]
 
 
+def test_a_share_that_is_not_mounted_costs_no_image(tmp_path: Path) -> None:
+    """An empty folder in its place would make every image count as missing."""
+    shared = tmp_path / "shared"
+    with PostgreSQL() as server:
+        url = server.database("mounted")
+        with Part(tmp_path / "one", url, "all") as part:
+            part.push([SAMPLES / "7-normal-1.dcm"])
+            shared.rename(tmp_path / "away")
+            wait_until(lambda: part.get("readyz").status_code == 503, 20)
+            assert "is it mounted?" in part.get("readyz").text
+            (tmp_path / "away").rename(shared)
+            wait_until(lambda: part.get("readyz").status_code == 200, 20)
+            (study,) = part.studies()
+            part.settle([study])
+        shared.rename(tmp_path / "away")
+        shared.mkdir()
+        late = Part(tmp_path / "late", url, "all")
+        late.command = Node.command
+        late.launch()
+        assert late.wait_end(60) == 4
+        assert "mount the folder that the other nodes use" in late.log
+        assert list(shared.iterdir()) == []
+        database = Database(url, owner=False)
+        with database.read() as connection:
+            files = connection.execute(select(schema.instances.c.file)).scalars().all()
+        database.close()
+        assert set(files) == {"kept"}
+
+
+def test_a_clock_that_is_set_moves_no_lease(server: PostgreSQL, tmp_path: Path) -> None:
+    database, wall = Database(server.of_folder(tmp_path)), builders.FakeClock()
+    clock = database.clock(wall)
+    before = clock()
+    wall.advance(3600)
+    assert abs(clock() - before) < 5_000_000
+    assert abs(before - now_us()) < 5_000_000  # and it is the server's
+    database.close()
+
+
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0

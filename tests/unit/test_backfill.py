@@ -23,6 +23,7 @@ class FakeArchive:
     def __init__(self, *uids: str) -> None:
         self.uids = uids
         self.broken: set[str] = set()
+        self.odd: set[str] = set()
         self.asked: list[Mapping[str, str]] = []
 
     def studies(self, filters: Mapping[str, str]) -> Iterator[Found]:
@@ -34,6 +35,8 @@ class FakeArchive:
         """Write a file."""
         if study_uid in self.broken:
             raise PeerError("the archive answered 500", transient=True)
+        if study_uid in self.odd:
+            raise ValueError("no multipart message")
         if not study_uid.endswith("0"):
             path = folder / f"{study_uid}.dcm"
             path.write_bytes(b"")
@@ -107,11 +110,26 @@ def test_what_the_node_refuses_has_failed(site: Site) -> None:
     assert site.run(most=1) == [("1.1", "failed: the node did not take an image: words")]
 
 
+def test_what_arrived_in_part_is_brought_whole(site: Site) -> None:
+    site.outcome = Outcome.TRANSIENT
+    site.run(most=1)
+    site.rows.receive("1.1.1", study="1.1")  # an image of it had arrived
+    site.outcome = Outcome.STORED
+    assert site.run(most=1) == [("1.1", SENT)]
+
+
+def test_one_that_cannot_be_read_ends_nothing(site: Site) -> None:
+    site.archive.odd = {"1.1"}
+    found = site.run()
+    assert found[0] == ("1.1", "failed: ValueError")
+    assert ("1.3", SENT) in found
+
+
 def test_a_node_that_does_not_answer_ends_it(site: Site) -> None:
     site.silent = True
     with pytest.raises(UnavailableError, match="it goes on"):
         site.run()
-    assert Journal(site.journal).done == {}
+    assert not Journal(site.journal).is_over("1.1")
 
 
 def test_what_the_node_has_is_not_fetched(site: Site) -> None:
