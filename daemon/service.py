@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +26,7 @@ from daemon.outbox import Outbox
 from daemon.receiving import Receiving
 from daemon.roles import EVERY, Role
 from daemon.threads import Threads
+from daemon.troubles import Trouble, of_service
 from daemon.turns import Turns
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Service:
         if self.config.notify.webhook is not None:
             from daemon.notify import notifier
 
-            told = notifier(self.config, self.health.troubles)
+            told = notifier(self.config, self._troubles_to_tell)
             self._threads.start("notify", partial(told.run, self._stopping))
         self._notes.activity(started=True)
         systemd.notify("READY=1")
@@ -209,6 +210,13 @@ class Service:
     def _end_trail(self) -> None:
         if self._trail is not None:
             self._trail.stop()
+
+    def _troubles_to_tell(self) -> Sequence[Trouble]:
+        """Return this process's own, and those of the rows where no other process tells them."""
+        with suppress(UnavailableError):
+            if self._turns.mine("notify"):
+                return self.health.troubles()
+        return of_service(self.health)
 
     def _once_a_night(self) -> None:
         """Do it on one of the nodes that have these rows."""

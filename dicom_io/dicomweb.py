@@ -29,6 +29,7 @@ def _session(archive: Archive) -> Iterator[requests.Session]:
     """Open a session; no proxy of the environment is used, nor its passwords."""
     with requests.Session() as opened:
         opened.trust_env = False
+        opened.max_redirects = 0  # who we are is for nobody else
         if archive.ca is not None:
             opened.verify = str(archive.ca)
         if archive.user is not None:
@@ -106,7 +107,7 @@ def _stored(archive: Archive, session: requests.Session, path: Path) -> StoreRes
             allow_redirects=False,  # it would be asked again without the object
         ),
     )
-    if answer.status_code in _LATER or answer.status_code == 503 or answer.is_redirect:
+    if answer.status_code in _LATER or answer.status_code == 503:
         raise PeerError(f"{archive} answered {_words(answer)}", transient=True)
     return _result(path, answer)
 
@@ -172,6 +173,7 @@ def _reason(error: requests.RequestException) -> str:
     for kind, words in (
         (requests.exceptions.SSLError, "its certificate is not one that is trusted"),
         (requests.exceptions.Timeout, "no answer in time"),
+        (requests.exceptions.TooManyRedirects, "it sends us elsewhere: name that address"),
         (requests.exceptions.ConnectionError, "connection refused or lost"),
     ):
         if isinstance(error, kind):

@@ -120,13 +120,25 @@ def test_answers_mean_what_the_standard_says(status: int, body: object, outcome:
     assert result.outcome is outcome
 
 
-@pytest.mark.parametrize("status", [301, 302, 307, 401, 403, 404, 429, 503])
+@pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
 def test_what_an_admin_or_time_puts_right_is_tried_again(status: int) -> None:
     with answering(status) as there, pytest.raises(PeerError) as caught:
         dicomweb.store(there, STILLS[:1])
     assert caught.value.transient
     assert str(status) in str(caught.value)
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_nothing_is_sent_elsewhere(status: int) -> None:
+    with answering(status) as there:
+        for ask in (
+            lambda: dicomweb.echo(there),
+            lambda: dicomweb.store(there, STILLS[:1]),  # which would be asked without the object
+            lambda: list(dicomweb.Query(there).studies({})),
+        ):
+            with pytest.raises(PeerError, match="elsewhere"):
+                ask()
 
 
 def test_an_archive_that_is_not_there_is_said_in_words() -> None:

@@ -352,6 +352,15 @@ def test_the_password_of_a_database_is_hidden(tmp_path: Path) -> None:
     assert "axnode:***@db.example:5432/axnode" in shown
 
 
+@pytest.mark.parametrize("secret", [{"user": "u", "password": "hush"}, {"token": "hush"}])
+def test_who_the_node_is_at_an_archive_is_hidden(tmp_path: Path, secret: dict[str, str]) -> None:
+    web = {"name": "web", "dicomweb": "https://pacs.example.org/dicom-web", **secret}
+    with served(tmp_path, destinations=[web]) as console, console.program("viewer") as program:
+        assert "hush" not in program.get("/settings").text
+        assert "hush" not in program.get("/peers").text
+        assert "https://pacs.example.org/dicom-web" in program.get("/peers").text
+
+
 def test_the_address_of_a_webhook_is_its_secret_too(tmp_path: Path) -> None:
     hook = {"webhook": "https://chat.example.org/hooks/hush", "secret": "hush"}
     with served(tmp_path, notify=hook) as console, console.program("viewer") as program:
