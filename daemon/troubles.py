@@ -6,11 +6,12 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from daemon import status
+from daemon import postgres, status, turns
 from daemon.lifecycle import StudyState
 
 PARKED = "parked"  # key of the trouble that studies are parked
 _LOADING_S = 600.0  # a model that takes longer to load does not come
+_ROLELESS_S = 120.0  # one that died is followed by another
 _UNANSWERED_S = 300.0  # a PACS is restarted in less
 
 
@@ -105,6 +106,7 @@ def _of_rows(connection: Connection, destinations: Sequence[str]) -> Iterator[Tr
                 True,
                 _UNANSWERED_S,
             )
+    yield from _undone(connection, destinations)
     parked = status.counts(connection)[StudyState.PARKED]
     if parked:
         yield Trouble(
@@ -114,3 +116,15 @@ def _of_rows(connection: Connection, destinations: Sequence[str]) -> Iterator[Tr
             False,
             number=parked,
         )
+
+
+def _undone(connection: Connection, destinations: Sequence[str]) -> Iterator[Trouble]:
+    """Yield what no process does, where several share the work."""
+    if connection.dialect.name != "postgresql":
+        return
+    work = {"assemble": ("assembles studies", "receiver")}
+    work |= {f"deliver {name}": (f"sends to {name}", "deliverer") for name in destinations}
+    for name in turns.free(connection, work, postgres.now_us(connection)):
+        does, role = work[name]
+        words = f"no process {does}"
+        yield Trouble(f"role {name}", words, f"start one with --role {role}", True, _ROLELESS_S)

@@ -7,7 +7,7 @@ twice, and every piece bears that.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, or_, select
@@ -109,7 +109,9 @@ class Turns:
             )
 
 
-def holders(connection: Connection) -> dict[str, str]:
-    """Return who has which turn."""
-    rows = connection.execute(select(schema.turns.c.name, schema.turns.c.holder))
-    return {name: holder for name, holder in rows}
+def free(connection: Connection, names: Iterable[str], now_us: int) -> list[str]:
+    """Return which of these turns no process has."""
+    table = schema.turns
+    held = select(table.c.name).where(table.c.until_us >= now_us)
+    taken = set(connection.execute(held).scalars())
+    return [name for name in names if name not in taken]

@@ -22,10 +22,12 @@ from daemon.errors import UnavailableError
 from daemon.hints import ANALYSES, Hints
 from daemon.pulse import Pulse
 from daemon.store import Received, add_instance
+from daemon.troubles import troubles
 from daemon.turns import HELD_S, Turns
 from dicom_io.frames import read_header
 from tests import builders
 from tests.builders import US
+from tests.console import FakeRunning
 from tests.node import Node
 from tests.peers import wait_until
 from tests.postgres import PostgreSQL
@@ -186,6 +188,23 @@ def test_a_turn_is_one_process_s_until_it_is_gone(two: tuple[Database, Database]
     other.give_up()
     ticks.now_s += 3
     assert one.mine("deliver pacs")
+
+
+def test_work_that_nobody_does_is_told(two: tuple[Database, Database]) -> None:
+    running = FakeRunning()
+
+    def told() -> set[str]:
+        with two[1].read() as connection:
+            return {each.words for each in troubles(connection, running, ["pacs"])}
+
+    assert told() == {"no process assembles studies", "no process sends to pacs"}
+    turns = Turns(two[0], "one", two[0].clock(now_us))
+    assert turns.mine("assemble")
+    assert told() == {"no process sends to pacs"}
+    assert turns.mine("deliver pacs")
+    assert told() == set()
+    turns.give_up()
+    assert "no process assembles studies" in told()
 
 
 def test_a_night_s_work_is_done_once(two: tuple[Database, Database]) -> None:
