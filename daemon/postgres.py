@@ -65,7 +65,12 @@ def lock(connection: Connection, *, alone: bool) -> None:
 
 
 def lock_schema(connection: Connection) -> None:
-    """Wait until no other process migrates; until the transaction ends none does."""
+    """Wait until no other process migrates; until the transaction ends none does.
+
+    A migration of years of rows takes what it takes.
+    """
+    for limit in ("lock_timeout", "statement_timeout"):
+        connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
     connection.execute(_SCHEMA)
 
 
