@@ -145,10 +145,10 @@ class MortalDatabase(Database):
         super().__init__(url)
         self._fate = fate
 
-    def write(self, work: Callable[[Connection], Result]) -> Result:
+    def write(self, work: Callable[[Connection], Result], *, alone: bool = True) -> Result:
         """Write, if it lives."""
         self._fate.step()
-        result = super().write(work)
+        result = super().write(work, alone=alone)
         self._fate.step()
         return result
 
@@ -166,7 +166,7 @@ class MortalSpool(Spool):
 
     def incoming(self) -> Incoming:
         """Open a new file."""
-        path = self.root / "incoming" / f"{os.getpid()}-{next(self._numbers)}.part"
+        path = self.root / "incoming" / f"{self._writer}{os.getpid()}-{next(self._numbers)}.part"
         return _MortalFile(self, path)
 
     def free_bytes(self) -> int:

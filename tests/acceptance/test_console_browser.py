@@ -161,6 +161,7 @@ def test_an_admin_sends_parks_and_calls(browser: Browser, node: Node) -> None:
     page.get_by_role("button", name="Send", exact=True).click()
     expect(page.get_by_role("status").first).to_contain_text("queued for other")
     expect(page.locator("#results")).to_contain_text("other", timeout=20_000)
+    expect(page.locator("#head")).to_contain_text("delivered", timeout=20_000)
     page.get_by_role("button", name="Analyse again").click()
     expect(page.get_by_role("alert")).to_contain_text("nothing would change")
     page.goto("/peers")

@@ -301,7 +301,7 @@ class DyingDatabase:
         self._real, self._at, self._when = real, at, when
         self.read = real.read
 
-    def write(self, work: Callable[[Connection], Any]) -> Any:
+    def write(self, work: Callable[[Connection], Any], *, alone: bool = True) -> Any:
         """Write, or die."""
         self._at -= 1
         if self._at != 0:

@@ -16,6 +16,10 @@ async function refresh() {
     const open = [...old.querySelectorAll("details")].map((one) => one.open);
     old.innerHTML = now.innerHTML;
     old.querySelectorAll("details").forEach((one, n) => { one.open = open[n] ?? one.open; });
+    if (!now.hasAttribute("data-live")) { // an image that has been read
+      old.removeAttribute("data-live");
+      sliders(old);
+    }
   }
 }
 
@@ -26,7 +30,7 @@ if (live.length && location.search.indexOf("after=") < 0) {
   const say = document.getElementById("live");
   const soon = () => { waiting ??= setTimeout(() => { waiting = null; refresh().catch(() => {}); }, 300); };
   stream.addEventListener("at", (event) => {
-    if (known !== null && event.data !== known) soon(); // between two streams
+    if (event.data !== known) soon(); // since the page was made, or between two streams
     known = event.data;
     if (say) say.textContent = "Live.";
   });
@@ -54,7 +58,12 @@ if (tools) {
   zoom.addEventListener("input", () => {
     images.className = `images z${String(10 * zoom.value)}`;
   });
-  for (const slider of images.querySelectorAll(".frames input")) {
+  sliders(images);
+}
+
+// Lets the frames of a cine be turned.
+function sliders(root) {
+  for (const slider of root.querySelectorAll(".frames input")) {
     const article = slider.closest("article");
     const view = article.querySelector(".view");
     const numbers = view.dataset.frames.split(",");
