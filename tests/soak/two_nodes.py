@@ -233,7 +233,7 @@ def partition(cluster: Cluster, seconds: float, chance: random.Random) -> float:
     Network.cut(0)
     took = cluster.settled(cluster.unrest(), 180)
     before = len(cluster.modalities[1].ledger.acknowledged)
-    cluster.load(max(0.0, seconds - took), chance)
+    cluster.load(max(5.0, seconds - took), chance)
     assert len(cluster.modalities[1].ledger.acknowledged) > before  # the other one goes on
     assert not cluster.ready(0)  # and it says so
     Network.mend(0)
