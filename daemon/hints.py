@@ -3,7 +3,6 @@
 The rows alone say what there is: a hint that is lost costs a poll.
 """
 
-import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -13,7 +12,6 @@ from daemon.database import Database
 from daemon.errors import UnavailableError
 from daemon.pulse import Pulse
 
-log = logging.getLogger(__name__)
 ANALYSES, DELIVERIES = "analyses", "deliveries"  # what there may be more of
 
 
