@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 _EIGHT = np.ones((3, 3), np.bool_)  # pixels that touch at a corner belong together
 
@@ -59,6 +58,8 @@ def components(
     origin
         Row and column of the crop's first pixel in the source frame.
     """
+    from scipy import ndimage  # whoever reads a card, and no image, does not wait for it
+
     rules = rules or Rules()
     above = probability >= rules.threshold
     inside = _bounds(above)
@@ -94,6 +95,8 @@ def territories(masks: Sequence[NDArray[np.bool_]], margin: float = 4.0) -> NDAr
     numpy.ndarray
         (n, H, W) bool, disjoint.
     """
+    from scipy import ndimage
+
     owner = np.zeros(masks[0].shape, np.int32)
     for number, mask in enumerate(masks, start=1):
         owner[mask & (owner == 0)] = number

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model import tissue
-
 Box = tuple[int, int, int, int]  # x0, y0, x1, y1; half open; pixels
 
 
@@ -99,6 +97,8 @@ def prepare_grey(
     """Like `prepare`, short of the normalisation: (height, width) uint8, for training's cache."""
     box = _clamp(region, frame.shape[1], frame.shape[0])
     x0, y0, x1, y1 = box
+    from model import tissue  # with scipy: whoever reads a card only does not wait for it
+
     grey = tissue.grey_without_overlay(np.ascontiguousarray(frame[y0:y1, x0:x1]))
     target = _target(x1 - x0, y1 - y0, spec)
     tx0, ty0, tx1, ty1 = target
