@@ -30,7 +30,7 @@ table.facts th { width: 16rem; font-weight: 500; color: #5b6675; }
 table.facts td { overflow-wrap: anywhere; }
 .nodes td:first-child, .nodes td:nth-child(2) { white-space: nowrap; }
 @media print { body { margin: 0; max-width: none; }
-  .banner { color: #000; border: 2px solid #000; } }
+  .back { display: none; } .banner { color: #000; border: 2px solid #000; } }
 """
 
 _COLUMNS = (
@@ -52,10 +52,15 @@ _TITLE = "Axillary lymph nodes"
 _NO_NODES = "No lymph node contour is in this report."
 
 
-def html(report: Dataset | bytes) -> str:
-    """Return the report as one self-contained page; every value of it is escaped."""
+def html(report: Dataset | bytes, back: str = "") -> str:
+    """Return the report as one self-contained page; every value of it is escaped.
+
+    `back` is where a link above it leads, on a screen.
+    """
     content = read(report)
     body = "\n".join(_html_body(content))
+    if back:
+        body = f'<p class="back"><a href="{escape(back)}">Back to the study</a></p>\n{body}'
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

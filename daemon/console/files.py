@@ -75,7 +75,7 @@ class Files:
         from dicom_io import render
 
         try:
-            text = render.html(self.result(study_id, object_id).data)
+            text = render.html(self.result(study_id, object_id).data, f"/studies/{study_id}")
         except ObjectError:
             raise InputError("this result is no report") from None
         style = b64encode(hashlib.sha256(render.STYLE.encode()).digest()).decode()

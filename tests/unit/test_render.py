@@ -146,3 +146,10 @@ def test_an_image_is_no_report(tmp_path: Path) -> None:
     _, paths = study(tmp_path, SourceSpec())
     with pytest.raises(ObjectError, match="not a structured report"):
         render.html(paths[0].read_bytes())
+
+
+def test_a_page_of_the_console_leads_back(tmp_path: Path) -> None:
+    sets, paths = study(tmp_path, SourceSpec())
+    data = results.build(findings(sets), paths, SR_ONLY, uid, NOW)[0].data
+    assert "<a " not in render.html(data)
+    assert '<a href="/studies/7">Back to the study</a>' in render.html(data, "/studies/7")
