@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from daemon import jobs, metrics, schema, sqlite, status
+from daemon import claims, metrics, schema, sqlite, status
 from daemon.asker import Asker
 from daemon.callers import Callers
 from daemon.clock import now_us, seconds
@@ -47,16 +47,22 @@ class _Undo(Exception):
 
 
 class Site:
-    """A node's database, and what the node asks of it."""
+    """A node's database, and what the node asks of it.
 
-    def __init__(self, folder: Path, at_rest: int) -> None:
+    Parameters
+    ----------
+    folder
+        Where images and results would lie.
+    url
+        Of the database.
+    """
+
+    def __init__(self, folder: Path, url: str) -> None:
         folder.mkdir()
-        self.file = folder / "axnode.sqlite"
-        fill(self.file, at_rest, UNDER_WAY)
-        self.database = database = Database(f"sqlite:///{self.file}")
+        self.database = database = Database(url)
         self.config = builders.config(folder)
         settings = folder / "axnode.toml"
-        settings.write_text(f'[node]\nstate_dir = "{folder}"\n')
+        settings.write_text(f'[node]\nstate_dir = "{folder}"\n[database]\nurl = "{url}"\n')
         self.command = [sys.executable, "-m", "daemon.cli", "status", "--config", str(settings)]
         peer = Remote(DESTINATIONS[0], "PACS", "127.0.0.1", 4242, "AXNODE")
         objects, spool = Spool(folder / "objects"), Spool(folder / "spool")
@@ -113,7 +119,7 @@ class Site:
         return run
 
     def _claim(self, connection: Connection, ahead_us: int) -> None:
-        job = jobs.claim(connection, now_us() + ahead_us, seconds(86_400.0), "bench")
+        job = claims.claim(connection, now_us() + ahead_us, seconds(86_400.0), "bench")
         assert (job is not None) == bool(ahead_us)
 
     def _first_image(self) -> tuple[str, str]:
@@ -168,15 +174,21 @@ def _timed(work: Callable[[], object]) -> float:
 def measure(rounds: int) -> list[Figure]:
     """Make both databases, and measure on them in turn."""
     with tempfile.TemporaryDirectory() as folder:
-        few, many = Site(Path(folder) / "few", FEW), Site(Path(folder) / "many", MANY)
+        sites, files = [], []
+        for studies in (FEW, MANY):
+            file = Path(folder) / f"{studies}.sqlite"
+            fill(file, studies, UNDER_WAY)
+            sites.append(Site(Path(folder) / str(studies), f"sqlite:///{file}"))
+            files.append(file)
+        few, many = sites
         with closing(few.database), closing(many.database):
-            sizes = _sizes(few, many)
+            sizes = _sizes(*files)
             return [
                 *(
-                    _figure(name, rounds, partial(quickest, few.often[name]), each)
+                    figure(name, rounds, partial(quickest, few.often[name]), each)
                     for name, each in ((n, partial(quickest, w)) for n, w in many.often.items())
                 ),
-                _figure(
+                figure(
                     "axnode status", rounds, *(partial(_timed, s.show_status) for s in (few, many))
                 ),
                 *_reception(rounds, few, many),
@@ -184,7 +196,8 @@ def measure(rounds: int) -> list[Figure]:
             ]
 
 
-def _figure(name: str, rounds: int, few: Callable[[], float], many: Callable[[], float]) -> Figure:
+def figure(name: str, rounds: int, few: Callable[[], float], many: Callable[[], float]) -> Figure:
+    """Measure few and many in turn."""
     pairs = [(few(), many()) for _ in range(rounds)]
     others, values = zip(*pairs, strict=True)
     return at_most(MOST, Figure(name, "ms", values, f"{FEW:,} studies", others))
@@ -213,9 +226,9 @@ def _reception(rounds: int, few: Site, many: Site) -> list[Figure]:
     ]
 
 
-def _sizes(few: Site, many: Site) -> list[Figure]:
+def _sizes(few: Path, many: Path) -> list[Figure]:
     """Return how many bytes a study takes: what the larger database has more, by its studies."""
-    more = many.file.stat().st_size - few.file.stat().st_size
+    more = many.stat().st_size - few.stat().st_size
     return [Figure("bytes of a study with its ten images", "", (more / (MANY - FEW),))]
 
 

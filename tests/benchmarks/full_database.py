@@ -60,8 +60,8 @@ def fill(path: Path, at_rest: int, under_way: int) -> None:
         connection.execute("PRAGMA cache_size=-400000")
         connection.execute("BEGIN")
         indices = _without_indices(connection)
-        for table, rows in _rows(at_rest, under_way).items():
-            _insert(connection, table, rows)
+        for table, values in rows(at_rest, under_way).items():
+            _insert(connection, table, values)
         for statement in indices:
             connection.execute(statement)
         connection.execute("COMMIT")
@@ -105,7 +105,7 @@ def _kinds(at_rest: int, under_way: int) -> Iterator[tuple[int, Kind]]:
         yield at_rest + number, _UNDER_WAY[number % len(_UNDER_WAY)]
 
 
-def _rows(at_rest: int, under_way: int) -> dict[str, Iterator[dict[str, Any]]]:  # noqa: C901
+def rows(at_rest: int, under_way: int) -> dict[str, Iterator[dict[str, Any]]]:  # noqa: C901
     """Return the rows of each table; ids are numbers of studies, images and objects plus one."""
     now = now_us()
     all_of = at_rest + under_way
@@ -160,6 +160,7 @@ def _rows(at_rest: int, under_way: int) -> dict[str, Iterator[dict[str, Any]]]: 
                 "recipe_digest": "c" * 64,
                 "state": kind.analysis,
                 "summary": _SUMMARY if kind.analysis == "done" else "{}",
+                "source_ae": SOURCES[n % len(SOURCES)],
                 "due_us": arrived[n] if n < at_rest else now + seconds(3600.0),
                 "created_us": arrived[n],
             }
