@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from daemon import setup
+from daemon import bundles
 from daemon.bell import Bell
 from daemon.child import Child
 from daemon.common import Common
@@ -26,7 +26,10 @@ class Analysing:
         self.child = child
         self._bell = Bell()
         common.hints.on(ANALYSES, self._bell.ring)
-        reader = setup.make_reader(common.config, common.bundle, common.database)
+        readers = [
+            bundles.make_reader(common.config, bundle, common.database.node_id)
+            for bundle in common.bundles.every
+        ]
         self.worker = Worker(
             common.config,
             common.database,
@@ -38,7 +41,7 @@ class Analysing:
                 common.database,
                 common.clock,
                 common.folders.objects,
-                reader,
+                readers,
                 common.recipe,
             ),
             common.holder,

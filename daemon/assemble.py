@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.engine import Row
@@ -46,8 +47,11 @@ class Assembler:
     ----------
     judge
         Reads the headers of a study's images, by the rules.
-    bundle_digest, recipe_digest
-        Identity of the bundle and the settings that a new analysis would use.
+    bundle_digest
+        Gives the identity of the bundle that a new analysis would use; its folder is what a rule
+        names, or None.
+    recipe_digest
+        Identity of the settings.
     queued
         Called when there is a new analysis to be worked.
     """
@@ -58,7 +62,7 @@ class Assembler:
         database: Database,
         clock: Clock,
         judge: Judge,
-        bundle_digest: str,
+        bundle_digest: Callable[[str | None], str],
         recipe_digest: str,
         queued: Callable[[], None] = lambda: None,
     ) -> None:
@@ -67,7 +71,7 @@ class Assembler:
         self._clock = clock
         self._judge = judge
         self._queued = queued
-        self._bundle = bundle_digest
+        self._bundle_digest = bundle_digest
         self._recipe = recipe_digest
         self._not_before: dict[int, float] = {}  # monotonic, of studies that failed
         self.pause_s = POLL_S  # after a sweep that found nothing: until the next study is ready
@@ -108,7 +112,8 @@ class Assembler:
         members, seen_us = self._members(study_id)
         verdict = self._judge(members)
         pairs = [(member.sop_instance_uid, member.instance_hash) for member in members]
-        wanted = Latest(identity.input_hash(pairs), self._bundle, self._recipe)
+        bundle = self._bundle_digest(verdict.bundle)
+        wanted = Latest(identity.input_hash(pairs), bundle, self._recipe)
         failpoints.reach("assemble.decided")
         self._database.write(
             lambda connection: self._apply(connection, study_id, seen_us, members, wanted, verdict)
@@ -205,6 +210,7 @@ class Assembler:
                 state=AnalysisState.QUEUED,
                 destinations=_listed(verdict.destinations),
                 urgent=bool(verdict.urgent_by),
+                source_ae=study.source_ae,
                 due_us=due,
                 created_us=now,
             )
@@ -227,11 +233,13 @@ def _listed(destinations: Sequence[str] | None) -> str | None:
 
 
 def _decided(verdict: Verdict) -> str:
-    """Put into words why a study is analysed, before others perhaps, and where its results go."""
+    """Put into words why a study is analysed, by what and when, and where its results go."""
     words = verdict.why if verdict.analyse else "analysed before"
     if verdict.destinations is not None:
         names = ", ".join(verdict.destinations) or "nobody"
         words += f"; results go to {names} ({verdict.sent_by})"
+    if verdict.bundle is not None:
+        words += f"; by {Path(verdict.bundle).name} ({verdict.bundle_by})"
     return words + (f"; urgent ({verdict.urgent_by})" if verdict.urgent_by else "")
 
 

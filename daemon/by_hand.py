@@ -117,13 +117,13 @@ def analyse(
             schema.analyses.c.study_id == study_id, schema.analyses.c.version == study.version
         )
     ).one_or_none()
-    members = _members(connection, study_id)
-    if any(member.file != FileState.KEPT for member in members):
+    found = members(connection, study_id)
+    if any(member.file != FileState.KEPT for member in found):
         raise InputError(
             "some of its images were deleted (retention.instances_days): send the study to this "
             "node again"
         )
-    wanted = (input_hash((m.sop_instance_uid, m.instance_hash) for m in members), *identity)
+    wanted = (input_hash((m.sop_instance_uid, m.instance_hash) for m in found), *identity)
     same = latest is not None and wanted == (
         latest.input_hash,
         latest.bundle_digest,
@@ -173,12 +173,17 @@ def _look_again(connection: Connection, study_id: int) -> None:
     )
 
 
-def _members(connection: Connection, study_id: int) -> Sequence[Any]:
+def members(connection: Connection, study_id: int) -> Sequence[Any]:
+    """Return a study's images (`daemon.eligibility.Known`), and whether their files are kept."""
     table = schema.instances
     return connection.execute(
-        select(table.c.sop_instance_uid, table.c.instance_hash, table.c.file).where(
-            table.c.study_id == study_id
-        )
+        select(
+            table.c.sop_instance_uid,
+            table.c.instance_hash,
+            table.c.source_ae,
+            table.c.assumed,
+            table.c.file,
+        ).where(table.c.study_id == study_id)
     ).all()
 
 

@@ -46,6 +46,7 @@ class ChildOptions:
     bundle: Path | None  # None: the one that ships
     device: str
     memory_bytes: int  # RLIMIT_DATA
+    others: tuple[Path, ...] = ()  # bundles that rules name
     silence_s: float = SILENCE_S
     start_s: float = START_S
     # -P: a folder named daemon where the service was started is not this package
@@ -56,7 +57,8 @@ class ChildOptions:
         """Return what a configuration asks for."""
         model = config.model
         bundle = Path(model.bundle) if model.bundle else None
-        return cls(bundle, model.device, int(model.memory_limit_gb * 2**30))
+        others = tuple(Path(each) for each in config.bundles_of_rules)
+        return cls(bundle, model.device, int(model.memory_limit_gb * 2**30), others)
 
 
 class Child:
@@ -77,11 +79,16 @@ class Child:
         """Process id, while there is one."""
         return self._process.pid if self._process else None
 
+    @property
+    def together(self) -> int:
+        """How many frames it is best given at once; known once it has started."""
+        return int(self.description.get("together", "1"))
+
     def launch(self) -> None:
         """Start the process; its model loads meanwhile."""
         self.stop()
         options = {
-            "bundle": str(self._options.bundle or ""),
+            "bundles": [str(each or "") for each in (self._options.bundle, *self._options.others)],
             "device": self._options.device,
             "memory_bytes": self._options.memory_bytes,
         }

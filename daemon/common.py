@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass
 
 from daemon.audit_notes import Notes
+from daemon.bundles import Bundles
 from daemon.certificates import TlsSetup
 from daemon.clock import Clock
 from daemon.commitment import Reports
@@ -12,7 +13,6 @@ from daemon.database import Database
 from daemon.hints import Hints
 from daemon.spool import Folders
 from daemon.turns import Turns
-from model.bundle_file import Bundle
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Common:
     database: Database
     folders: Folders
     clock: Clock
-    bundle: Bundle
+    bundles: Bundles
     recipe: str  # digest of the settings in force
     holder: str  # names this process in leases and turns
     tls: TlsSetup | None

@@ -177,6 +177,12 @@ class Config(Table):
         return Path(self.node.state_dir)
 
     @property
+    def bundles_of_rules(self) -> tuple[str, ...]:
+        """Folders of the bundles that rules name, each once, without that of ``model.bundle``."""
+        named = dict.fromkeys(rule.bundle for rule in self.rules if rule.bundle is not None)
+        return tuple(each for each in named if each != self.model.bundle)
+
+    @property
     def spool_dir(self) -> Path:
         """Folder of images and results."""
         return Path(self.node.spool_dir) if self.node.spool_dir else self.state_dir

@@ -1,4 +1,4 @@
-"""The tables ``[[rules]]``: which studies are analysed, and where their results go."""
+"""The tables ``[[rules]]``: which studies are analysed, by which bundle, and where results go."""
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -40,6 +40,15 @@ class Rule(Table):
     analyse: bool | None = None  # left out: this rule does not say
     destinations: tuple[str, ...] | None = None  # names; left out: this rule does not say
     urgent: bool | None = None  # analysed before all that is not; left out: this rule does not say
+    bundle: Annotated[str, StringConstraints(min_length=1)] | None = (
+        None  # folder; left out: as above
+    )
+
+    @property
+    def decides(self) -> bool:
+        """Whether it says anything."""
+        said = (self.analyse, self.destinations, self.urgent, self.bundle)
+        return any(each is not None for each in said)
 
     def holds(self, image: "Image") -> bool:
         """Tell whether every condition holds for an image; what cannot be read fulfils none."""
@@ -84,8 +93,10 @@ def check(rules: Sequence[Rule], destinations: Sequence[str]) -> None:
     """Raise `ConfigError` where a rule can do nothing, or names what is not there."""
     for number, rule in enumerate(rules):
         key = f"configuration: rules.{number}"
-        if rule.analyse is None and rule.destinations is None and rule.urgent is None:
-            raise ConfigError(f"{key}: decides nothing; set analyse, destinations or urgent")
+        if not rule.decides:
+            raise ConfigError(
+                f"{key}: decides nothing; set analyse, destinations, urgent or bundle"
+            )
         for name in rule.destinations or ():
             if name not in destinations:
                 raise ConfigError(

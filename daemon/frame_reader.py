@@ -152,7 +152,7 @@ class FrameReader:
         self, predictor: Predicting, spec: Spec, progress: Callable[[], None] = lambda: None
     ) -> None:
         self._predictor = predictor
-        self._spec = spec
+        self.spec = spec
         self._progress = progress
         self._waiting: list[_Waiting] = []
 
@@ -210,7 +210,7 @@ class FrameReader:
         if key not in shown.known:
             view = shown.known[key] = _View(panel, colour_fraction(frame.pixels, panel.box))
             if view.readable:
-                prepared = prepare(frame.pixels, panel.box, self._spec)
+                prepared = prepare(frame.pixels, panel.box, self.spec)
                 self._waiting.append(_Waiting(view, prepared, frame))
         return shown.known[key]
 

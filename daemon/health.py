@@ -90,6 +90,11 @@ class Health:
             return ""
         return self._child.description.get("device", "")
 
+    def capacity(self) -> tuple[str, int]:
+        """Return where the model runs, and how many frames it reads at once; "" and 0: nowhere."""
+        device = self.device()
+        return device, self._child.together if device and self._child is not None else 0
+
     def troubles(self) -> Sequence[Trouble]:
         """Return what needs a person."""
         try:

@@ -23,7 +23,7 @@ log = logging.getLogger("daemon.inference")  # as the entry of a process it is _
 
 
 class Analysing(Protocol):
-    """What answers the requests: `daemon.analyser.Analyser`."""
+    """What answers the requests: `daemon.analyser.Analysers`."""
 
     def describe(self) -> dict[str, str]:
         """Return what the service shows of it."""
@@ -36,10 +36,10 @@ class Analysing(Protocol):
 
 
 def _load(options: dict[str, Any]) -> Analysing:
-    from daemon.analyser import Analyser
+    from daemon.analyser import Analysers
 
-    bundle = options["bundle"]
-    return Analyser.load(Path(bundle) if bundle else None, options["device"])
+    folders = [Path(bundle) if bundle else None for bundle in options["bundles"]]
+    return Analysers.load(folders, options["device"])
 
 
 def main(load: Callable[[dict[str, Any]], Analysing] = _load) -> int:

@@ -6,6 +6,7 @@ measures, and follows nodes through cines. It neither reads nor writes rows.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -65,10 +66,35 @@ def analyse(
         Nodes are numbered by series, instance and place. An image that cannot be read is an
         exclusion with its reason, never an exception.
     """
-    opened, exclusions = _open(inputs, progress, recent or RecentFrames(MAX_FRAME_BYTES))
     reader = FrameReader(predictor, recipe.spec, progress)
-    looked = [_look(image, known, reader, recipe, progress) for image, known in opened]
+    analysis = look(inputs, reader, recipe, progress, recent)
     reader.finish()
+    return analysis()
+
+
+def look(
+    inputs: Sequence[tuple[str, Path]],
+    reader: FrameReader,
+    recipe: Recipe,
+    progress: Callable[[], None] = lambda: None,
+    recent: RecentFrames | None = None,
+) -> Callable[[], Analysis]:
+    """Give every image of a study to the model, whose reader several studies may share.
+
+    Returns
+    -------
+    Callable
+        Gives the analysis (see `analyse`) once the reader's `finish` was called.
+    """
+    opened, exclusions = _open(inputs, progress, recent or RecentFrames(MAX_FRAME_BYTES))
+    looked = [_look(image, known, reader, recipe, progress) for image, known in opened]
+    return partial(_gathered, looked, exclusions, recipe)
+
+
+def _gathered(
+    looked: "Sequence[_Looked | Exclusion]", unreadable: Sequence[Exclusion], recipe: Recipe
+) -> Analysis:
+    exclusions = list(unreadable)
     images: list[ImageRead] = []
     nodes: list[NodeFinding] = []
     for item in looked:

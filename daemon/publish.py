@@ -30,6 +30,8 @@ class Publisher:
     ----------
     objects
         The folder of result objects.
+    readers
+        One for each bundle, that of ``model.bundle`` first.
     recipe_digest
         Part of the result UIDs' derivation.
     """
@@ -40,20 +42,28 @@ class Publisher:
         database: Database,
         clock: Clock,
         objects: Spool,
-        reader: Reader,
+        readers: Sequence[Reader],
         recipe_digest: str,
     ) -> None:
         self._config = config
         self._database = database
         self._clock = clock
         self._objects = objects
-        self._reader = reader
+        self._first = readers[0]
+        self._readers = {reader.bundle.digest: reader for reader in readers}
         self._recipe_digest = recipe_digest
 
     @property
     def node_id(self) -> str:
         """What tracking UIDs rest on, beside the study."""
-        return self._reader.node_id
+        return self._first.node_id
+
+    def bundle_for(self, job: Job) -> str:
+        """Return the digest of the bundle that analyses a job: the node's, if its own is gone."""
+        return self._reader_for(job).bundle.digest
+
+    def _reader_for(self, job: Job) -> Reader:
+        return self._readers.get(job.bundle_digest, self._first)
 
     def publish(self, job: Job, analysis: Analysis, paths: Sequence[Path]) -> None:
         """Build, store, record.
@@ -72,7 +82,7 @@ class Publisher:
         UnavailableError, OSError
             The disk or the database fails.
         """
-        findings = self._reader.findings(
+        findings = self._reader_for(job).findings(
             job.study_uid, job.version, analysis, job.predecessors, job.replaces
         )
         self._finish(job, findings, self._build(job, findings, paths, analysis.frames))
@@ -89,7 +99,7 @@ class Publisher:
             job.study_uid,
             job.version,
             job.input_hash,
-            self._reader.bundle.digest,
+            self.bundle_for(job),
             self._recipe_digest,
         )
         built = build_objects(
@@ -141,4 +151,5 @@ class Publisher:
             summarise(findings),
             (reason.value, reason.words) if reason else None,
             self._clock(),
+            self.bundle_for(job),
         )

@@ -34,7 +34,7 @@ class Receiving:
             database,
             clock,
             by_headers(spool, config.rules),
-            common.bundle.digest,
+            common.bundles.digest,
             common.recipe,
             queued=partial(common.hints.tell, ANALYSES),
         )

@@ -1,8 +1,9 @@
 """What the rules make of a study.
 
-A rule says when it holds and what it decides. For each of the three questions the first rule
+A rule says when it holds and what it decides. For each of the four questions the first rule
 counts that holds for an image of the study and answers it; where none does, a study is analysed if
-its headers name axilla or breast, in its turn, and its results go everywhere.
+its headers name axilla or breast, in its turn, by the bundle of ``model.bundle``, and its results
+go everywhere.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +27,8 @@ class Verdict:
     destinations: tuple[str, ...] | None = None  # None: all
     sent_by: str = ""  # the rule that chose them
     urgent_by: str = ""  # the rule that has it analysed before others; "": it waits its turn
+    bundle: str | None = None  # folder of the one that analyses it; None: ``model.bundle``'s
+    bundle_by: str = ""  # the rule that chose it
 
 
 def judge(rules: Sequence[Rule], images: Sequence[Image]) -> Verdict:
@@ -33,12 +36,15 @@ def judge(rules: Sequence[Rule], images: Sequence[Image]) -> Verdict:
     analyse, why = _analysed(rules, images)
     chooser = _first(rules, images, lambda rule: rule.destinations is not None)
     hurrier = _first(rules, images, lambda rule: rule.urgent is not None)
+    reader = _first(rules, images, lambda rule: rule.bundle is not None)
     return Verdict(
         analyse,
         why,
         chooser.destinations if chooser else None,
         f"rule {chooser.name!r}" if chooser else "",
         f"rule {hurrier.name!r}" if hurrier is not None and hurrier.urgent else "",
+        reader.bundle if reader else None,
+        f"rule {reader.name!r}" if reader else "",
     )
 
 

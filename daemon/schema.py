@@ -99,7 +99,7 @@ analyses = Table(
     Column("study_id", ForeignKey("studies.id"), nullable=False),
     Column("version", Integer, nullable=False),
     Column("input_hash", String(64), nullable=False),
-    Column("bundle_digest", String(64), nullable=False),
+    Column("bundle_digest", String(64), nullable=False),  # that is to be, or was, used
     Column("recipe_digest", String(64), nullable=False),
     Column("state", String(16), nullable=False),  # lifecycle.AnalysisState
     Column("reason", Text, nullable=False, server_default=""),
@@ -114,11 +114,18 @@ analyses = Table(
     Column("due_us", BigInteger, nullable=False),
     Column("lease_us", BigInteger, nullable=False, server_default="0"),  # claimed until
     Column("holder", String(128), nullable=False, server_default=""),  # the worker that claimed it
+    Column("source_ae", String(16), nullable=False, server_default=""),  # as its study's
     Column("created_us", BigInteger, nullable=False),
     Column("finished_us", BigInteger, nullable=True),
     UniqueConstraint("study_id", "version"),
 )
-Index("ix_analyses_due", analyses.c.state, analyses.c.urgent, analyses.c.due_us)
+Index(
+    "ix_analyses_due",
+    analyses.c.state,
+    analyses.c.urgent,
+    analyses.c.source_ae,
+    analyses.c.due_us,
+)
 
 analysis_instances = Table(
     "analysis_instances",
@@ -272,3 +279,16 @@ turns = Table(
     Column("until_us", BigInteger, nullable=False),
 )
 """Work that one of several processes does; see `daemon.turns`."""
+
+processes = Table(
+    "processes",
+    metadata,
+    Column("holder", String(128), primary_key=True),  # as `setup.holder` names a node
+    Column("roles", String(64), nullable=False),  # `daemon.roles.Role`, with commas
+    Column("version", String(32), nullable=False),  # of AxNode
+    Column("device", String(64), nullable=False, server_default=""),  # a worker's, once it is known
+    Column("together", Integer, nullable=False, server_default="0"),  # frames it reads at once
+    Column("started_us", BigInteger, nullable=False),
+    Column("seen_us", BigInteger, nullable=False),
+)
+"""The processes that work with these rows, as they say themselves; see `daemon.presence`."""

@@ -9,7 +9,18 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from daemon import audit, build, certificates, clock, failpoints, jobs, setup, systemd, ways
+from daemon import (
+    audit,
+    build,
+    bundles,
+    certificates,
+    claims,
+    clock,
+    failpoints,
+    setup,
+    systemd,
+    ways,
+)
 from daemon.analysing import Analysing
 from daemon.audit_notes import Notes
 from daemon.child import START_S, Child, ChildOptions
@@ -23,6 +34,7 @@ from daemon.hints import ANALYSES, DELIVERIES, Hints
 from daemon.http import HttpServer
 from daemon.nightly import Nightly, started_calendar
 from daemon.outbox import Outbox
+from daemon.presence import Presence
 from daemon.receiving import Receiving
 from daemon.roles import EVERY, Role
 from daemon.threads import Threads
@@ -75,8 +87,7 @@ class Service:
         self._trail = audit.open_trail(config, now)
         self._notes = notes = Notes(self._trail.note if self._trail else audit.nowhere)
         try:
-            bundle = setup.load_bundle(config)
-            setup.guard_demonstration(config, bundle)
+            loaded = bundles.load(config)
             tls = certificates.load(config, now())
             watched = certificates.watched(config, tls)
         except ConfigError as error:
@@ -93,7 +104,7 @@ class Service:
         self._folders = folders = setup.make_folders(config)
         now = database.clock(now)
         holder = setup.holder(config)
-        database.write(lambda c: jobs.release(c, holder))
+        database.write(lambda c: claims.release(c, holder))
         failpoints.reach("start.opened")
         self._stopping = threading.Event()
         self._threads = Threads(self._stopping, STALL_S)
@@ -104,7 +115,7 @@ class Service:
             database=database,
             folders=folders,
             clock=now,
-            bundle=bundle,
+            bundles=loaded,
             recipe=setup.recipe_digest(config),
             holder=holder,
             tls=tls,
@@ -114,7 +125,6 @@ class Service:
             hints=self._hints,
             stopping=self._stopping,
         )
-        setup.check_operating_point(config, bundle)
         self._outbox = Outbox(common)
         self._nightly = Nightly(config.retention, database, folders, watched, now, self._stopping)
         self._receiving = Receiving(common) if Role.RECEIVER in roles else None
@@ -132,6 +142,7 @@ class Service:
             self._trail,
             lambda: self._receiving is None or self._receiving.acceptor.alive,
         )
+        self._presence = Presence(database, holder, roles, now, self.health.capacity)
         self._desk: Desk | None = None
         pages = self._console if Role.CONSOLE in roles else None
         self._http = HttpServer(self.health, config.http, pages)
@@ -162,6 +173,7 @@ class Service:
             self._analysing.start(self._threads, self.health)
         if self.database.shared:
             self._threads.start("hints", partial(self._hints.listen, self._stopping))
+            self._threads.start("presence", partial(self._presence.run, self._stopping))
         if self.config.notify.webhook is not None:
             from daemon.notify import notifier
 

@@ -1,4 +1,4 @@
-"""What every command that opens the service's state needs: bundle, recipe, folders, guards."""
+"""What every command that opens the service's state needs: recipe, folders, guards."""
 
 import contextlib
 import fcntl
@@ -9,53 +9,19 @@ import tempfile
 from pathlib import Path
 from typing import TextIO
 
-from daemon import http, identity
-from daemon.config import Config, guard_open_door, is_loopback
+from daemon import bundles, http, identity
+from daemon.config import Config, guard_open_door
 from daemon.database import Database, check_url, has_schema
 from daemon.errors import ConfigError, UnavailableError
 from daemon.ports import listen
-from daemon.reading import Reader, reader
 from daemon.spool import Folders, Spool
-from model.bundle_file import SHIPPED, Bundle
-from model.errors import BundleError
-
-
-def load_bundle(config: Config) -> Bundle:
-    """Verify and read the configured bundle, or the one that ships."""
-    path = Path(config.model.bundle) if config.model.bundle else SHIPPED
-    try:
-        return Bundle.load(path)
-    except BundleError as error:
-        raise ConfigError(f"model.bundle: {error}") from error
-
-
-def guard_demonstration(config: Config, bundle: Bundle) -> None:
-    """Keep a demonstration bundle's results on this machine, unless they are allowed out.
-
-    Raises
-    ------
-    ConfigError
-        A destination is not loopback and `model.allow_demonstration` is not set.
-    """
-    if not bundle.demonstration or config.model.allow_demonstration:
-        return
-    for destination in config.destinations:
-        if not is_loopback(destination.machine):
-            raise ConfigError(
-                f"the bundle {bundle.name!r} is a demonstration and destination "
-                f"{destination.name!r} is not on this machine: its findings mean nothing for a "
-                "patient. Use a bundle trained on your own data, or, to try the connection only, "
-                "set allow_demonstration = true under [model]"
-            )
 
 
 def check_usable(config: Config, now: Config) -> None:
     """Raise `DaemonError` where a service that runs with `now` could not start with `config`."""
     from daemon import certificates, clock, systemd
 
-    bundle = load_bundle(config)
-    guard_demonstration(config, bundle)
-    check_operating_point(config, bundle)
+    bundles.load(config)
     certificates.load(config, clock.now_us())
     http.check_certificate(config.http)
     check_url(config.database_url)
@@ -89,27 +55,6 @@ def recipe_digest(config: Config) -> str:
             "results": config.results.model_dump(),
         }
     )
-
-
-def make_reader(config: Config, bundle: Bundle, database: Database) -> Reader:
-    """Build the reader that puts analyses into words."""
-    check_operating_point(config, bundle)
-    return reader(
-        bundle,
-        aggregation=config.model.aggregation,
-        operating_point=config.model.operating_point,
-        ae_title=config.node.ae_title,
-        node_id=database.node_id,
-    )
-
-
-def check_operating_point(config: Config, bundle: Bundle) -> None:
-    """Raise `ConfigError` where the bundle has no operating point of the configured name."""
-    wanted, names = config.model.operating_point, [p.name for p in bundle.operating_points]
-    if wanted is not None and wanted not in names:
-        raise ConfigError(
-            f"model.operating_point: the bundle has no {wanted!r}; it has {', '.join(names)}"
-        )
 
 
 def check_writable(config: Config) -> None:

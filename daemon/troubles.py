@@ -6,8 +6,9 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from daemon import postgres, status, turns
+from daemon import postgres, presence, status, turns
 from daemon.lifecycle import StudyState
+from daemon.roles import Role
 
 PARKED = "parked"  # key of the trouble that studies are parked
 _LOADING_S = 600.0  # a model that takes longer to load does not come
@@ -124,7 +125,12 @@ def _undone(connection: Connection, destinations: Sequence[str]) -> Iterator[Tro
         return
     work = {"assemble": ("assembles studies", "receiver")}
     work |= {f"deliver {name}": (f"sends to {name}", "deliverer") for name in destinations}
-    for name in turns.free(connection, work, postgres.now_us(connection)):
-        does, role = work[name]
+    now = postgres.now_us(connection)
+    undone = [(name, *work[name]) for name in turns.free(connection, work, now)]
+    if not any(
+        each.there and Role.WORKER in each.roles for each in presence.processes(connection, now)
+    ):
+        undone.append(("analyse", "analyses studies", "worker"))
+    for name, does, role in undone:
         words = f"no process {does}"
         yield Trouble(f"role {name}", words, f"start one with --role {role}", True, _ROLELESS_S)

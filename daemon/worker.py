@@ -1,18 +1,16 @@
-"""The worker: claims a job, has it analysed by the child process, builds and stores the results."""
+"""The worker: claims jobs, has the child process analyse them, builds and stores the results."""
 
 import errno
 import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-from zipfile import BadZipFile
+from typing import TypeVar
 
-from daemon import answer, failpoints, fallback, integrity, jobs
-from daemon.analysis import Analysis
+from daemon import claims, failpoints, fallback, integrity, jobs
+from daemon.batch import Answered, Asked, parts
 from daemon.bell import Bell
 from daemon.child import Child
 from daemon.clock import Clock, seconds
@@ -38,33 +36,8 @@ _DISK = (
 )  # the node's trouble, not the study's
 
 
-def _loaded(values: dict[str, Any], masks: Path) -> Analysis:
-    try:
-        return answer.load(values, masks)
-    except (KeyError, TypeError, ValueError, OSError, BadZipFile) as error:
-        raise AttemptFailed(f"the analysing process gave a damaged answer ({error!r})") from error
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A job that the child works on."""
-
-    job: Job
-    paths: Sequence[Path]
-    masks: Path
-
-
-@dataclass(frozen=True)
-class _Answered:
-    """A job whose results are to be built."""
-
-    job: Job
-    paths: Sequence[Path]
-    analysis: Analysis
-
-
 class Worker:
-    """Works the queue of analyses: one in the child, and the results of the one before here.
+    """Works the queue of analyses: a batch in the child, and the results of the one before here.
 
     Parameters
     ----------
@@ -73,7 +46,7 @@ class Worker:
     publisher
         What is done with its answers.
     holder
-        Who this worker is, for the leases of its jobs; see `jobs.release`.
+        Who this worker is, for the leases of its jobs; see `claims.release`.
     bell
         Rung by whoever queues analyses.
     published
@@ -104,18 +77,15 @@ class Worker:
         self._longest_wait_us = max(seconds(config.study.version_interval_s), 4 * jobs.RETRY_US)
         self._stopping = threading.Event()  # of `run`; a job cut short then was not at fault
         self._renewed_us = 0
+        self._after = ""  # source of the last job: the next one is another's
         self._held: dict[int, Job] = {}  # at hand: analysed, or to be built
 
     def work_one(self) -> bool:
-        """Claim and finish one job; return whether there was one."""
-        job = self._claim()
-        if job is None:
-            return False
-        asked = self._ask(job)
-        answered = None if asked is None else self._answer(asked)
-        if answered is not None:
+        """Claim and finish one batch of jobs; return whether there was one."""
+        claimed = self._claim()
+        for answered in self._answers(self._ask(claimed)):
             self._publish(answered)
-        return True
+        return bool(claimed)
 
     @property
     def busy(self) -> bool:
@@ -136,51 +106,72 @@ class Worker:
             with suppress(UnavailableError, LostLease):
                 self._database.write(partial(jobs.renew, job=job, now_us=now), alone=False)
 
-    def _claim(self) -> Job | None:
+    def _claim(self) -> list[Job]:
+        """Claim the next job, and with it what fills a batch of frames."""
         self._child.start()  # without a model nothing is claimed, and no attempt is counted
-        job = self._database.write(
-            lambda c: jobs.claim(c, self._clock(), self._longest_wait_us, self._holder),
+        frames = self._child.together
+        claimed = self._database.write(
+            lambda c: claims.claim_together(
+                c, self._clock(), self._longest_wait_us, self._holder, self._after, frames
+            ),
             alone=False,
         )
-        if job is not None:
+        if claimed:
             failpoints.reach("worker.claimed")
-            self._held[job.analysis_id] = job
-        return job
+            self._held |= {job.analysis_id: job for job in claimed}
+            self._after = claimed[-1].source_ae
+        return claimed
 
-    def _ask(self, job: Job) -> "_Asked | None":
-        """Give a job to the child; None where it came to its end already."""
-        return self._judged(job, partial(self._submit, job))
-
-    def _submit(self, job: Job) -> "_Asked":
-        paths = self._inputs(job)
-        masks = self._folders.scratch / f"{job.analysis_id}-{job.fence}.npz"
-        self._child.submit(
-            {
-                "inputs": [(uid, str(path)) for uid, path in zip(job.uids, paths, strict=True)],
-                "masks": str(masks),
-                "cine_frames": self._config.study.cine_frames,
-                "tracking_root": f"{self._publisher.node_id}/{job.study_uid}",
-                "pictures": fallback.wanted(self._config),
-            }
-        )
-        return _Asked(job, paths, masks)
-
-    def _answer(self, asked: "_Asked") -> "_Answered | None":
-        """Wait for the child; None where the job came to its end."""
-        return self._judged(asked.job, partial(self._wait, asked))
-
-    def _wait(self, asked: "_Asked") -> "_Answered":
+    def _ask(self, claimed: Sequence[Job]) -> list[Asked]:
+        """Give jobs to the child; return those that have not come to their end already."""
+        found = (self._judged(job, partial(self._asked, job)) for job in claimed)
+        asked = [each for each in found if each is not None]
+        if not asked:
+            return []
+        publisher, frames = self._publisher, self._config.study.cine_frames
+        shown = fallback.wanted(self._config)
+        studies = [each.request(frames, publisher.node_id, shown) for each in asked]
+        bundle = publisher.bundle_for(asked[0].job)
         try:
-            analysis = _loaded(self._child.answer(), asked.masks)
-        finally:
-            asked.masks.unlink(missing_ok=True)
-        failpoints.reach("worker.analysed")
-        return _Answered(asked.job, asked.paths, analysis)
+            self._child.submit({"bundle": bundle, "studies": studies})
+        except Exception as error:  # noqa: BLE001 - as in `_judged`
+            self._end(asked, error)
+            return []
+        return asked
 
-    def _publish(self, answered: "_Answered") -> None:
+    def _asked(self, job: Job) -> Asked:
+        masks = self._folders.scratch / f"{job.analysis_id}-{job.fence}.npz"
+        return Asked(job, self._inputs(job), masks)
+
+    def _answers(self, asked: Sequence[Asked]) -> list[Answered]:
+        """Wait for the child; return the jobs that have not come to their end."""
+        if not asked:
+            return []
+        try:
+            told = parts(self._child.answer(), len(asked))
+            found = [
+                self._judged(each.job, partial(each.answered, values))
+                for each, values in zip(asked, told, strict=True)
+            ]
+        except Exception as error:  # noqa: BLE001 - as in `_judged`
+            self._end(asked, error)
+            return []
+        finally:
+            for each in asked:
+                each.masks.unlink(missing_ok=True)
+        failpoints.reach("worker.analysed")
+        return [each for each in found if each is not None]
+
+    def _end(self, asked: Sequence[Asked], error: Exception) -> None:
+        """End jobs that failed together; each is tried by itself, where one may be the cause."""
+        for each in asked:
+            self._held.pop(each.job.analysis_id, None)
+            self._judge(each.job, error, alone=len(asked) == 1)
+
+    def _publish(self, answered: Answered) -> None:
         self._judged(answered.job, partial(self._record, answered))
 
-    def _record(self, answered: "_Answered") -> None:
+    def _record(self, answered: Answered) -> None:
         self._publisher.publish(answered.job, answered.analysis, answered.paths)
         failpoints.reach("worker.finished")
         self._held.pop(answered.job.analysis_id, None)
@@ -195,7 +186,7 @@ class Worker:
             self._judge(job, error)
             return None
 
-    def _judge(self, job: Job, error: Exception) -> None:
+    def _judge(self, job: Job, error: Exception, *, alone: bool = True) -> None:
         """End a job by whose fault it is that it failed; called where it is handled."""
         if isinstance(error, LostLease):
             log.warning("answer dropped", extra={"action": "lost_lease", "reason": str(error)})
@@ -204,8 +195,10 @@ class Worker:
         elif isinstance(error, UnavailableError):
             self._give_back(job, str(error))
         elif isinstance(error, (AttemptFailed, DicomIOError)):
-            end = self._give_back if self._stopping.is_set() else self._fail
-            end(job, str(error))
+            if self._stopping.is_set():
+                self._give_back(job, str(error))
+            else:
+                self._fail(job, str(error), alone=alone)
         elif isinstance(error, OSError):
             end = self._give_back if error.errno in _DISK else self._fail
             end(job, f"{error.strerror or type(error).__name__} while the results were built")
@@ -230,13 +223,15 @@ class Worker:
                 )
         return paths
 
-    def _fail(self, job: Job, reason: str, *, final: bool = False) -> None:
+    def _fail(self, job: Job, reason: str, *, final: bool = False, alone: bool = True) -> None:
         log.error(
             "attempt failed",
             extra={"action": "attempt_failed", "analysis": job.analysis_id, "reason": reason},
         )
         try:
-            self._database.write(lambda c: jobs.fail(c, job, reason, self._clock(), final=final))
+            self._database.write(
+                lambda c: jobs.fail(c, job, reason, self._clock(), final=final, alone=alone)
+            )
         except LostLease:
             log.warning("failure dropped", extra={"action": "lost_lease"})
 
@@ -253,23 +248,23 @@ class Worker:
     def run(self, stopping: threading.Event, pulse: Pulse, poll_s: float = 0.2) -> None:
         """Work until `stopping` is set, and finish what is at hand.
 
-        The child is given the next job before the results of the last one are built, so that it
+        The child is given the next jobs before the results of the last ones are built, so that it
         never waits for them.
         """
         self._stopping = stopping
         self._held.clear()
-        answered: _Answered | None = None
+        answered: list[Answered] = []
         while True:
             pulse()
             try:
-                job = None if stopping.is_set() else self._claim()
-                asked = None if job is None else self._ask(job)
+                claimed = [] if stopping.is_set() else self._claim()
+                asked = self._ask(claimed)
             finally:
-                if answered is not None:
-                    self._publish(answered)
-            pulse()
-            answered = None if asked is None else self._answer(asked)
-            if job is None and stopping.is_set():
+                for each in answered:
+                    self._publish(each)
+                    pulse()
+            answered = self._answers(asked)
+            if not claimed and stopping.is_set():
                 return
-            if job is None:
+            if not claimed:
                 self._bell.wait(poll_s)

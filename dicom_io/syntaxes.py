@@ -28,6 +28,15 @@ RECEIVED_SOP_CLASSES: Final[tuple[str, ...]] = (
     "1.2.840.10008.5.1.4.1.1.7.4",  # Multi-frame True Color Secondary Capture Image
 )
 
+# Those that have one frame by definition (PS3.3 A.6, A.8.1).
+STILL_SOP_CLASSES: Final = frozenset(
+    {
+        "1.2.840.10008.5.1.4.1.1.6.1",
+        "1.2.840.10008.5.1.4.1.1.6",
+        "1.2.840.10008.5.1.4.1.1.7",
+    }
+)
+
 # What this node writes; a PACS that forwards everything sends these back.
 RESULT_SOP_CLASSES: Final[tuple[str, ...]] = (
     "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation

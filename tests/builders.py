@@ -14,9 +14,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 from sqlalchemy import Table, select
 
-from daemon import identity, jobs, schema
+from daemon import claims, identity, jobs, schema
 from daemon.assemble import Assembler
 from daemon.audit_notes import Notes
+from daemon.bundles import Bundles
 from daemon.clock import Clock, seconds
 from daemon.commitment import Reports
 from daemon.common import Common
@@ -65,7 +66,7 @@ def worker(
     child: Any,
 ) -> Worker:
     """Return a worker of one recipe; `child` is an analysing process, or plays one."""
-    publisher = Publisher(config, database, clock, folders.objects, reader, "recipe")
+    publisher = Publisher(config, database, clock, folders.objects, [reader], "recipe")
     return Worker(config, database, clock, folders, child, publisher)
 
 
@@ -83,7 +84,7 @@ def common(
         database=database,
         folders=folders,
         clock=clock,
-        bundle=bundle or Bundle.load(SHIPPED),
+        bundles=Bundles(bundle or Bundle.load(SHIPPED), {}),
         recipe="recipe",
         holder="node",
         tls=None,
@@ -166,7 +167,7 @@ class Rows:
             self.database,
             self.clock,
             lambda members: _verdict(members, eligible),
-            bundle,
+            lambda folder: bundle,
             "recipe",
             queued,
         )
@@ -178,7 +179,7 @@ class Rows:
 
     def claim(self) -> Job | None:
         """Claim a job."""
-        return self.database.write(lambda c: jobs.claim(c, self.clock(), seconds(INTERVAL_S)))
+        return self.database.write(lambda c: claims.claim(c, self.clock(), seconds(INTERVAL_S)))
 
     def claimed(self) -> Job:
         """Claim a job that must be there."""

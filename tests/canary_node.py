@@ -32,6 +32,10 @@ class Blabbing:
         return {"digest": "d", "device": "cpu"}
 
     def analyse(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:
+        """Answer a request of `daemon.worker`."""
+        return {"studies": [self._read(study, progress) for study in request["studies"]]}
+
+    def _read(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:
         """Read every frame with the real decoders."""
         inputs = [(uid, Path(path)) for uid, path in request["inputs"]]
         read = inputs[0][1].read_bytes()

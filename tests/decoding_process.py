@@ -22,6 +22,9 @@ class Reading:
 
     def analyse(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:
         """Answer a request of `daemon.worker`."""
+        return {"studies": [self._read(study, progress) for study in request["studies"]]}
+
+    def _read(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:
         inputs = [(uid, Path(path)) for uid, path in request["inputs"]]
         recipe = Recipe(Spec(width=64, height=64), request["cine_frames"], request["tracking_root"])
         analysis = analyse(inputs, FakePredictor(), recipe, progress)

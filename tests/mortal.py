@@ -243,6 +243,7 @@ class ScriptedChild:
     fate: Fate
     kind: str = "well"
     meanwhile: Callable[[], object] = lambda: None
+    together: int = 1
 
     def start(self) -> None:
         """Be there always."""
@@ -260,7 +261,8 @@ class ScriptedChild:
             raise ChildFailed("it cannot be read", fatal=False)
         if self.kind == "lost":
             raise ChildLost("the analysing process died")
-        return answer.save(_analysis(request), Path(request["masks"]))
+        (study,) = request["studies"]
+        return {"studies": [answer.save(_analysis(study), Path(study["masks"]))]}
 
 
 def _analysis(request: dict[str, Any]) -> Analysis:
@@ -289,7 +291,7 @@ class Node:
         self.reception = Reception(self.config, self.database, self.spool, clock, reports)
         self.meanwhile: Callable[[], object] = lambda: None  # while headers are read
         self.assembler = Assembler(
-            self.config, self.database, clock, self._judge, "bundle", "recipe"
+            self.config, self.database, clock, self._judge, lambda folder: "bundle", "recipe"
         )
         self.child = ScriptedChild(fate)
         self.deliverers = {

@@ -77,13 +77,10 @@ def _change(args: argparse.Namespace) -> int:
 
 def _serves(config: "Config") -> None:
     """Raise where a service with this configuration would not start, or its network not run."""
-    from daemon import setup
+    from daemon import bundles
     from model.runtime import Predictor
 
-    bundle = setup.load_bundle(config)
-    setup.guard_demonstration(config, bundle)
-    setup.check_operating_point(config, bundle)
-    Predictor(bundle, "cpu").self_test()
+    Predictor(bundles.load(config).first, "cpu").self_test()
 
 
 def _summary(bundle: Any) -> dict[str, Any]:

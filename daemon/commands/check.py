@@ -93,12 +93,13 @@ def _certificates(config: "Config") -> str:
 
 
 def _bundle(config: "Config") -> str:
-    from daemon import setup
+    from daemon import bundles
 
-    bundle = setup.load_bundle(config)
-    setup.guard_demonstration(config, bundle)
-    kind = "demonstration, not for patients" if bundle.demonstration else "yours"
-    return f"{bundle.name} {bundle.version} {bundle.digest[:12]} ({kind})"
+    return "; by rule ".join(
+        f"{each.name} {each.version} {each.digest[:12]} "
+        f"({'demonstration, not for patients' if each.demonstration else 'yours'})"
+        for each in bundles.load(config).every
+    )
 
 
 def _disk(config: "Config") -> str:
@@ -214,10 +215,10 @@ def _console(config: "Config") -> str:
 
 
 def _model(config: "Config") -> str:
-    from daemon import setup
+    from daemon import bundles
     from daemon.child import Child, ChildOptions
 
-    setup.load_bundle(config)
+    bundles.load(config)
     child = Child(ChildOptions.of(config))
     try:
         child.start()

@@ -42,7 +42,8 @@ def _words(verdict: "Verdict") -> str:
     if not verdict.analyse:
         return f"ignored: {verdict.why}"
     hurry = f", before others ({verdict.urgent_by})" if verdict.urgent_by else ""
-    said = f"analysed ({verdict.why}){hurry}; results go to"
+    by = f", by {verdict.bundle} ({verdict.bundle_by})" if verdict.bundle else ""
+    said = f"analysed ({verdict.why}){hurry}{by}; results go to"
     if verdict.destinations is None:
         return f"{said} every destination"
     names = ", ".join(verdict.destinations) or "nobody"

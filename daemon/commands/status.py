@@ -19,11 +19,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the status; 1 where something is parked."""
     config = read_config(arguments)
     from daemon import clock, refused, status
+    from daemon.presence import processes
 
     with rows(config) as database, database.read() as connection:
+        now = database.clock(clock.now_us)()
         report: dict[str, Any] = {
             "studies": status.counts(connection),
-            "oldest_waiting_s": status.oldest_waiting_s(connection, clock.now_us()),
+            "oldest_waiting_s": status.oldest_waiting_s(connection, now),
             "destinations": status.destinations(
                 connection, [destination.name for destination in config.destinations]
             ),
@@ -31,9 +33,16 @@ def run(arguments: argparse.Namespace) -> int:
                 vars(each) for each in refused.refusals(connection, config.node.ae_title)[:_SHOWN]
             ],
             "purged": status.purged(connection),
+            "processes": [vars(each) for each in processes(connection, now)],
         }
     print(json.dumps(report, indent=2) if arguments.json else _text(report))
     return 1 if report["studies"]["parked"] else 0
+
+
+def _process(seen: dict[str, Any]) -> str:
+    where = f", {seen['together']} frames at once on {seen['device']}" if seen["device"] else ""
+    since = f"seen {seen['silent_s']:.0f} s ago"
+    return f"{seen['holder']}  {', '.join(seen['roles'])}{where}; {since}"
 
 
 def _text(report: dict[str, Any]) -> str:
@@ -53,6 +62,9 @@ def _text(report: dict[str, Any]) -> str:
     if report["purged"]["studies"]:
         at = local(report["purged"]["last_us"])
         lines.append(f"images deleted   {report['purged']['studies']} studies, last on {at}")
+    if report["processes"]:
+        lines.append("processes")
+    lines += [f"  {_process(each)}" for each in report["processes"]]
     if report["refused"]:
         lines.append("refused lately")
     for item in report["refused"]:

@@ -19,6 +19,7 @@ from daemon.console.overview import Overview, overview
 from daemon.console.peers import Peers, peers
 from daemon.console.study import Study, study
 from daemon.console.words import ROLES
+from daemon.eligibility import by_headers
 from daemon.errors import UnknownError
 from daemon.fallback import destinations_for
 from daemon.troubles import Ailing
@@ -65,12 +66,14 @@ class Desk:
 
     def __init__(self, common: Common, health: Ailments, running: Running) -> None:
         self.config = common.config
-        self.bundle = common.bundle
+        self.bundles = common.bundles
+        self.bundle = common.bundles.first
         self.clock = common.clock
         self.health = health
         self._running = running
         self._database = common.database
         self._recipe = common.recipe
+        self._judge = by_headers(common.folders.spool, common.config.rules)
         self._notes = common.notes
         self.files = Files(common.database, common.folders)
         self._drift: tuple[int, tuple[Day, ...]] = (-_DRIFT_US, ())
@@ -191,7 +194,9 @@ class Desk:
 
     def analyse(self, asker: Asker, study_id: int) -> str:
         """Have it analysed again, or in spite of the rules."""
-        now = self.bundle.digest, self._recipe
+        with self._database.read() as connection:
+            verdict = self._judge(by_hand.members(connection, study_id))
+        now = self.bundles.digest(verdict.bundle), self._recipe
         return self._act(
             asker,
             self._uid(study_id),

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from daemon import schema, status
 from daemon.clock import SECOND_US
 from daemon.lifecycle import StudyState
+from daemon.presence import Process, processes
 from daemon.troubles import PARKED, Ailing, Trouble, troubles
 
 _HOUR_US = 3600 * SECOND_US
@@ -59,6 +60,7 @@ class Overview:
     oldest_waiting_s: float | None
     hours: tuple[Hour, ...]  # the oldest first; the last is under way
     destinations: tuple[DestinationCounts, ...]
+    processes: tuple[Process, ...]  # where several share the work; else none
 
 
 def overview(
@@ -94,6 +96,7 @@ def overview(
         oldest_waiting_s=status.oldest_waiting_s(connection, now_us),
         hours=hours(connection, now_us),
         destinations=tuple(counted),
+        processes=tuple(processes(connection, now_us)),
     )
 
 

@@ -192,6 +192,7 @@ def model(desk: TheDesk, visitor: Viewer) -> HTMLResponse:
         desk,
         visitor,
         bundle=desk.bundle,
+        others=desk.bundles.every[1:],
         device=desk.health.device(),
         threshold=desk.threshold,
         days=days,

@@ -38,7 +38,7 @@ def page(name: str, desk: Desk, visitor: Visitor | None, **values: Any) -> HTMLR
     status = values.pop("status", 200)
     text = _pages.get_template(name).render(
         ae_title=desk.config.node.ae_title,
-        demonstration=desk.bundle.demonstration,
+        demonstration=any(each.demonstration for each in desk.bundles.every),
         visitor=visitor,
         person=visitor.asker.person if visitor else None,
         **values,

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from sqlalchemy import func, insert, select
 
-from daemon import jobs, schema
+from daemon import claims, jobs, schema
 from daemon.clock import now_us, seconds
 from daemon.database import Database
 from daemon.jobs import StoredObject
@@ -146,7 +146,7 @@ def take(database: Database, number: int, until_s: float) -> int:
     count = 0
     while time.monotonic() < until_s:
         job = database.write(
-            lambda c: jobs.claim(c, now_us(), seconds(600), str(number)), alone=False
+            lambda c: claims.claim(c, now_us(), seconds(600), str(number)), alone=False
         )
         assert job is not None, "the queue was too short"
         built = [
@@ -167,7 +167,7 @@ def claim(database: Database, number: int, until_s: float) -> int:
     count = 0
     while time.monotonic() < until_s:
         job = database.write(
-            lambda c: jobs.claim(c, now_us(), seconds(600), str(number)), alone=False
+            lambda c: claims.claim(c, now_us(), seconds(600), str(number)), alone=False
         )
         assert job is not None, "the queue was too short"
         count += 1

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from daemon.analyser import Analysers
 from model.bundle_file import SHIPPED, Bundle
 from model.preprocess import Prepared
 from model.runtime import Predictor
@@ -28,6 +29,7 @@ from tests.node import Node, destination
 STUDIES = 50
 BATCHES = (1, 4, 8, 16)
 _FORWARD_S = 3.0  # of predictions for each batch
+_WARM, _TURNS = 2, 9  # of batches and single studies, the latter for every round
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,36 @@ def compare(what: Model, threads: int, rounds: int) -> list[Figure]:
     ]
 
 
+def together(what: Model, rounds: int) -> Figure:
+    """Measure studies of one still, read in one batch and one by one, in the analysing process."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    found: dict[int, list[float]] = {1: [], len(STILLS): []}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        loaded = Analysers.load([what.bundle.path], "cpu")
+        requests = [
+            {
+                "inputs": [(str(number), str(path))],
+                "masks": str(folder / f"{number}.npz"),
+                "cine_frames": 1,
+                "tracking_root": str(number),
+                "pictures": "never",
+            }
+            for number, path in enumerate(study_of_stills(folder / "study"))
+        ]
+        for number in range(2 * _WARM + 2 * _TURNS * rounds):
+            size = (1, len(requests))[number % 2]
+            start = time.monotonic()
+            for first in range(0, len(requests), size):
+                studies = requests[first : first + size]
+                loaded.analyse({"bundle": what.bundle.digest, "studies": studies}, lambda: None)
+            if number >= 2 * _WARM:
+                found[size].append(len(requests) / (time.monotonic() - start) * 60)
+    one, many = tuple(found[1]), tuple(found[len(STILLS)])
+    name = f"studies of one still a minute, in the analysing process, four at a time: {what.name}"
+    return Figure(name, "/min", many, "one at a time", one)
+
+
 def measure(rounds: int) -> list[Figure]:
     """Measure the bundle that ships and the paper's network, on all processors and on one."""
     every = os.cpu_count() or 1
@@ -108,12 +140,13 @@ def measure(rounds: int) -> list[Figure]:
             Model("the bundle that ships", Bundle.load(SHIPPED), RESULTS_OF_STILLS),
             Model("resnet101", random_bundle(Path(name) / "random", frames(4)), 1),
         )
-        return [
+        found = [
             figure
             for model in models
             for threads in (every, 1)
             for figure in compare(model, threads, rounds)
         ]
+        return found + [together(model, rounds) for model in models]
 
 
 if __name__ == "__main__":

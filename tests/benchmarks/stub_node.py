@@ -31,6 +31,10 @@ class Stub:
         return {"digest": "d", "device": "stub"}
 
     def analyse(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:
+        """Answer a request of `daemon.worker`."""
+        return {"studies": [self._read(study, progress) for study in request["studies"]]}
+
+    def _read(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:
         """Read every frame with the real decoders, and wait as long as a network would take."""
         until = time.monotonic() + float(os.environ[SECONDS])
         inputs = [(uid, Path(path)) for uid, path in request["inputs"]]

@@ -13,14 +13,16 @@ import pytest
 from sqlalchemy import insert, select
 
 import sample_dicoms
-from daemon import jobs, migrations, schema
+from daemon import claims, migrations, schema
 from daemon.clock import now_us, seconds
 from daemon.commands import check
 from daemon.config import parse
 from daemon.database import Database, has_schema
 from daemon.errors import UnavailableError
 from daemon.hints import ANALYSES, Hints
+from daemon.presence import GONE_S, Presence, processes
 from daemon.pulse import Pulse
+from daemon.roles import Role
 from daemon.store import Received, add_instance
 from daemon.troubles import troubles
 from daemon.turns import HELD_S, Turns
@@ -28,6 +30,7 @@ from dicom_io.frames import read_header
 from tests import builders
 from tests.builders import US
 from tests.console import FakeRunning
+from tests.fakes import FakeClock
 from tests.node import Node
 from tests.peers import wait_until
 from tests.postgres import PostgreSQL
@@ -137,7 +140,7 @@ def test_a_job_is_claimed_once(two: tuple[Database, Database]) -> None:
 
     def work(database: Database) -> None:
         while True:
-            job = database.write(lambda c: jobs.claim(c, rows.clock(), seconds(600)), alone=False)
+            job = database.write(lambda c: claims.claim(c, rows.clock(), seconds(600)), alone=False)
             if job is None:
                 return
             claimed.append(job.analysis_id)
@@ -197,7 +200,11 @@ def test_work_that_nobody_does_is_told(two: tuple[Database, Database]) -> None:
         with two[1].read() as connection:
             return {each.words for each in troubles(connection, running, ["pacs"])}
 
-    assert told() == {"no process assembles studies", "no process sends to pacs"}
+    nobody = {"no process assembles studies", "no process sends to pacs"}
+    assert told() == {*nobody, "no process analyses studies"}
+    worker = Presence(two[0], "one", {Role.WORKER}, two[0].clock(now_us), lambda: ("cpu", 4))
+    worker.say()
+    assert told() == nobody
     turns = Turns(two[0], "one", two[0].clock(now_us))
     assert turns.mine("assemble")
     assert told() == {"no process sends to pacs"}
@@ -205,6 +212,39 @@ def test_work_that_nobody_does_is_told(two: tuple[Database, Database]) -> None:
     assert told() == set()
     turns.give_up()
     assert "no process assembles studies" in told()
+
+
+def test_processes_say_what_they_do_and_are_seen_to_be_gone(
+    two: tuple[Database, Database],
+) -> None:
+    clock = FakeClock()
+    roles = {Role.WORKER, Role.CONSOLE}
+    one = Presence(two[0], "one", roles, clock, lambda: ("cuda:0", 16))
+    other = Presence(two[1], "other", {Role.RECEIVER}, clock, lambda: ("", 0))
+    one.say()
+    clock.advance(GONE_S - 1)
+    other.say()
+
+    def seen(at: FakeClock) -> list[tuple[object, ...]]:
+        with two[1].read() as connection:
+            return [
+                (each.holder, each.roles, each.device, each.together, each.there)
+                for each in processes(connection, at())
+            ]
+
+    first = ("one", ("console", "worker"), "cuda:0", 16)
+    assert seen(clock) == [(*first, True), ("other", ("receiver",), "", 0, True)]
+    clock.advance(2)
+    assert [each[-1] for each in seen(clock)] == [False, True]
+    one.say()
+    assert [each[-1] for each in seen(clock)] == [True, True]
+    clock.advance(8 * 86_400)
+    other.say()
+    assert [each[0] for each in seen(clock)] == ["other"]
+    stopping = threading.Event()
+    stopping.set()
+    other.run(stopping, Pulse())
+    assert seen(clock) == []
 
 
 def test_a_night_s_work_is_done_once(two: tuple[Database, Database]) -> None:

@@ -72,7 +72,7 @@ def test_questions_are_answered_by_one_process(start: Start) -> None:
 def test_it_gets_its_options(start: Start, tmp_path: Path) -> None:
     child = start(READY + "for line in sys.stdin: say(answer=options)\n")
     answer = ask(child, {})
-    assert answer["bundle"] == str(tmp_path)
+    assert answer["bundles"] == [str(tmp_path)]
     assert (answer["device"], answer["memory_bytes"]) == ("cpu", 2**30)
 
 

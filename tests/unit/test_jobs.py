@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import jobs, schema
+from daemon import claims, jobs, schema
 from daemon.clock import seconds
 from daemon.errors import LostLease
 from daemon.jobs import LEASE_US, MAX_ATTEMPTS, Job
@@ -60,13 +60,13 @@ def test_the_images_come_in_order_of_arrival(rows: Rows) -> None:
 def test_a_node_that_starts_again_waits_for_no_lease_of_its_own(rows: Rows) -> None:
     rows.queued("1.1.1", "1.1")
     rows.queued("1.2.1", "1.2")
-    claim = partial(jobs.claim, now_us=rows.clock(), longest_wait_us=1)
+    claim = partial(claims.claim, now_us=rows.clock(), longest_wait_us=1)
     mine, other = (
         rows.database.write(partial(claim, holder=holder)) for holder in ("this node", "another")
     )
     assert (mine.study_uid, other.study_uid) == ("1.1", "1.2")
     assert rows.claim() is None
-    assert rows.database.write(lambda c: jobs.release(c, "this node")) == 1
+    assert rows.database.write(lambda c: claims.release(c, "this node")) == 1
     again = rows.claimed()
     assert (again.study_uid, again.attempt, again.fence) == ("1.1", 2, 2)
     assert rows.claim() is None
@@ -118,8 +118,8 @@ def test_three_lost_workers_park_the_study_and_the_others_proceed(rows: Rows) ->
         assert rows.claimed().attempt == attempt
         rows.clock.advance(LEASE_S + 1)
     rows.queued("1.2.1", "1.2")
-    claims = [rows.claim(), rows.claim()]
-    assert [job.study_uid for job in claims if job] == ["1.2"]
+    taken = [rows.claim(), rows.claim()]
+    assert [job.study_uid for job in taken if job] == ["1.2"]
     assert rows.study("1.1").state == "parked"
     assert "three times" in rows.study("1.1").reason
     assert rows.claim() is None

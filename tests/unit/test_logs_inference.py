@@ -14,7 +14,7 @@ def test_no_canary_leaves_the_analysing_process(tmp_path: Path) -> None:
     """The real process, the real decoders and a real if tiny network; row 13 of the hazards."""
     bundle = tiny_bundle(tmp_path / "bundle")
     paths = canary_files(tmp_path / "in")
-    requests = [
+    studies = [
         {
             "inputs": [[f"1.2.3.{n}", str(path)] for n, path in enumerate(chosen)],
             "masks": str(tmp_path / "masks.npz"),
@@ -24,8 +24,9 @@ def test_no_canary_leaves_the_analysing_process(tmp_path: Path) -> None:
         }
         for chosen in (paths, paths[1:], [])
     ]
+    requests = [{"bundle": bundle.digest, "studies": [study]} for study in studies]
     options = {
-        "bundle": str(bundle.path),
+        "bundles": [str(bundle.path)],
         "device": "cpu",
         "memory_bytes": resource.RLIM_INFINITY,
     }

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from daemon.analysis import Analysis
-from daemon.pipeline import Recipe, analyse, evenly
+from daemon.frame_reader import FrameReader
+from daemon.pipeline import Recipe, analyse, evenly, look
 from dicom_io.findings import Calibration, Exclusion, Reason
 from model.preprocess import Spec
 from tests import builders
@@ -343,3 +344,25 @@ def test_no_node_is_an_answer(folder: Folder) -> None:
     folder.add(laterality="")
     found = folder.read()
     assert (len(found.images), found.nodes, found.images[0].laterality) == (1, (), None)
+
+
+def test_frames_of_several_studies_share_a_batch(tmp_path: Path) -> None:
+    """And each study gets what was seen on its own."""
+    folders = []
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        folders.append(Folder(tmp_path / str(number)))
+    for number, folder in enumerate(folders):
+        for image in range(number + 1):
+            folder.add(sop=f"1.2.{number}.{image}")
+    predictor = FakePredictor(lambda n: [disk(30, 40, 20, n / 10)], together=4)
+    reader = FrameReader(predictor, RECIPE.spec)
+    waiting = [look(folder.inputs, reader, RECIPE) for folder in folders]
+    reader.finish()
+    found = [analysis() for analysis in waiting]
+    assert predictor.batches == [4, 2]
+    assert [[image.sop_instance_uid for image in each.images] for each in found] == [
+        [f"1.2.{number}.{image}" for image in range(number + 1)] for number in range(3)
+    ]
+    scores = [[node.score for node in each.nodes] for each in found]
+    assert scores == [[0.0], [0.1, 0.2], [0.3, 0.4, 0.5]]

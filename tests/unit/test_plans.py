@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import jobs, metrics, schema, status
+from daemon import claims, metrics, schema, status
 from daemon.asker import Asker
 from daemon.callers import Callers
 from daemon.clock import seconds
@@ -70,8 +70,8 @@ class Site:
         self.rows.claim()
         self.rows.queued()
         self.rows.claimed()
-        self.database.write(lambda c: jobs.release(c, "somebody"))
-        self.database.write(lambda c: jobs.claim(c, 1, seconds(INTERVAL_S)))
+        self.database.write(lambda c: claims.release(c, "somebody"))
+        self.database.write(lambda c: claims.claim(c, 1, seconds(INTERVAL_S)))
 
     def delivery(self) -> None:
         """Send two results, of which one is to be tried again."""

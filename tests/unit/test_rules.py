@@ -192,3 +192,39 @@ def test_rules_are_tried_on_files_before_they_count(
     assert "analysed (" in capsys.readouterr().out
     assert cli.main([*command, "--source", "US9"]) == 0
     assert capsys.readouterr().out == "7-normal-1.dcm, study 1, 1 images: ignored: rule 'US9'\n"
+
+
+def test_the_first_rule_that_names_a_bundle_decides(rows: Rows, tmp_path: Path) -> None:
+    rules = [
+        rule(name="high", source_ae="HF*", bundle="/bundles/high"),
+        rule(name="low", source_ae="*", bundle="/bundles/low"),
+    ]
+    assembler = rows.assembler()
+    assembler._judge = by_headers(Spool(tmp_path / "spool"), rules)
+    assembler._bundle_digest = lambda folder: f"digest of {folder}"
+    for number, source in enumerate(("HF1", "US1"), 1):
+        rows.receive(f"1.{number}.1", study=f"1.{number}", source=source, assumed=True)
+    rows.clock.advance(builders.QUIET_S)
+    assembler.sweep()
+    found = [row.bundle_digest for row in rows.all(schema.analyses)]
+    assert found == ["digest of /bundles/high", "digest of /bundles/low"]
+    story = [row.detail for row in rows.all(schema.events) if row.action == "eligible"]
+    assert story[0].endswith("; by high (rule 'high')")
+
+
+def test_a_study_is_analysed_anew_where_a_rule_names_another_bundle(
+    rows: Rows, tmp_path: Path
+) -> None:
+    assembler = rows.assembler()
+    assembler._judge = by_headers(Spool(tmp_path / "spool"), [rule(bundle="/b")])
+    rows.queued()
+    rows.finish(rows.claimed())
+    rows.receive("1.2.3.2")
+    rows.clock.advance(builders.QUIET_S)
+    assembler._bundle_digest = lambda folder: folder or "first"
+    assembler.sweep()
+    assert [row.bundle_digest for row in rows.all(schema.analyses)] == ["bundle", "/b"]
+
+
+def test_a_rule_may_decide_on_a_bundle_only() -> None:
+    assert rule(analyse=None, bundle="/b").decides

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from daemon import setup
+from daemon import bundles, setup
 from daemon.config import Config
 from daemon.errors import ConfigError, UnavailableError
 from model.bundle_file import OperatingPoint
@@ -21,7 +21,7 @@ def config(folder: Path, *destinations: dict[str, Any], **tables: Any) -> Config
 
 def test_a_demonstration_stays_on_this_machine(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        setup.guard_demonstration(config(tmp_path, HERE, THERE), builders.bundle())
+        bundles.guard_demonstration(config(tmp_path, HERE, THERE), builders.bundle())
     assert "'there' is not on this machine" in str(caught.value)
     assert "allow_demonstration = true under [model]" in str(caught.value)
 
@@ -29,25 +29,25 @@ def test_a_demonstration_stays_on_this_machine(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["pacs.example", "192.168.1.2", "0.0.0.0"])  # noqa: S104
 def test_only_loopback_is_this_machine(tmp_path: Path, host: str) -> None:
     with pytest.raises(ConfigError, match="is a demonstration"):
-        setup.guard_demonstration(config(tmp_path, {**HERE, "host": host}), builders.bundle())
+        bundles.guard_demonstration(config(tmp_path, {**HERE, "host": host}), builders.bundle())
 
 
 def test_what_is_allowed_to_leave_leaves(tmp_path: Path) -> None:
-    setup.guard_demonstration(config(tmp_path), builders.bundle())
-    setup.guard_demonstration(config(tmp_path, HERE), builders.bundle())
-    setup.guard_demonstration(config(tmp_path, THERE), builders.bundle(demonstration=False))
+    bundles.guard_demonstration(config(tmp_path), builders.bundle())
+    bundles.guard_demonstration(config(tmp_path, HERE), builders.bundle())
+    bundles.guard_demonstration(config(tmp_path, THERE), builders.bundle(demonstration=False))
     allowed = config(tmp_path, THERE, model={"allow_demonstration": True})
-    setup.guard_demonstration(allowed, builders.bundle())
+    bundles.guard_demonstration(allowed, builders.bundle())
 
 
 def test_a_missing_bundle_names_the_key(tmp_path: Path) -> None:
     settings = config(tmp_path, model={"bundle": str(tmp_path / "none")})
     with pytest.raises(ConfigError, match=r"model\.bundle: no model bundle at .*none"):
-        setup.load_bundle(settings)
+        bundles.load(settings)
 
 
 def test_left_out_the_bundle_that_ships_is_taken(tmp_path: Path) -> None:
-    bundle = setup.load_bundle(config(tmp_path))
+    bundle = bundles.load(config(tmp_path)).first
     assert bundle.path.name == "bundle"
     assert bundle.demonstration
 
@@ -85,11 +85,8 @@ def test_what_does_not_leaves_it(tmp_path: Path, tables: dict[str, Any]) -> None
 def test_an_operating_point_that_is_not_there_is_named(tmp_path: Path) -> None:
     settings = config(tmp_path, model={"operating_point": "youden"})
     bundle = builders.bundle(OperatingPoint("max_accuracy", 0.5), OperatingPoint("rule_out", 0.2))
-    with (
-        builders.database(tmp_path) as database,
-        pytest.raises(ConfigError, match="no 'youden'; it has max_accuracy, rule_out"),
-    ):
-        setup.make_reader(settings, bundle, database)
+    with pytest.raises(ConfigError, match="no 'youden'; it has max_accuracy, rule_out"):
+        bundles.make_reader(settings, bundle, "node")
 
 
 def test_the_folders_are_made_for_the_user_only(tmp_path: Path) -> None:

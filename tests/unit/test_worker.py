@@ -1,6 +1,7 @@
 """The worker: what becomes of a job, whatever the analysing process or the disk does."""
 
 import errno
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ ONE_NODE = Analysis(
     nodes=(node(1, view(builders.dataset(Picture(), builders.tissue()))),),
     exclusions=(),
 )
+NOTHING = Analysis((), (), (Exclusion("1.2.3.1", None, Reason.NO_B_MODE),))
 
 
 @dataclass
@@ -48,6 +50,8 @@ class FakeChild:
     meanwhile: Callable[[], object] = lambda: None
     problem: Exception | None = None  # why it cannot start
     asked: list[dict[str, Any]] = field(default_factory=list)
+    together: int = 1
+    short: bool = False  # it answers for one study less than it was asked for
 
     def start(self) -> None:
         """Start, unless there is a problem."""
@@ -60,9 +64,10 @@ class FakeChild:
 
     def answer(self) -> dict[str, Any]:
         """Answer it."""
-        values = answer.save(self.analysis, Path(self.asked[-1]["masks"]))
+        studies = self.asked[-1]["studies"]
+        values = [answer.save(self.analysis, Path(study["masks"])) for study in studies]
         self.meanwhile()
-        return values
+        return {"studies": values[self.short :]}
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,8 @@ def test_an_empty_queue_is_no_work(site: Site) -> None:
 def test_a_study_is_analysed_built_and_queued_for_delivery(site: Site) -> None:
     assert site.worker.work_one() is True
     (request,) = site.child.asked
-    ((uid, path),) = request["inputs"]
+    (asked,) = request["studies"]
+    ((uid, path),) = asked["inputs"]
     assert (uid, Path(path).is_file()) == ("1.2.3.1", True)
     assert site.analysis.state == "done"
     assert site.rows.study().state == "delivering"
@@ -189,7 +195,7 @@ def test_pictures_are_built_with_the_rest_and_wait(site: Site) -> None:
     frame = Frame("1.2.3.1", 1, np.full((40, 60, 3), 90, np.uint8))
     site.child.analysis = replace(ONE_NODE, frames=(frame,))
     site.worker.work_one()
-    assert site.child.asked[0]["pictures"] == "with_nodes"
+    assert site.child.asked[0]["studies"][0]["pictures"] == "with_nodes"
     objects = {row.id: row.role for row in site.rows.all(schema.objects)}
     assert list(objects.values()) == ["seg", "sr", "sc"]
     assert [objects[row.object_id] for row in site.rows.all(schema.deliveries)] == ["seg", "sr"]
@@ -200,7 +206,7 @@ def test_pictures_that_are_off_are_neither_asked_for_nor_built(site: Site) -> No
         Path(site.config.node.state_dir), results={"secondary_capture": "off"}
     )
     site.worker.work_one()
-    assert site.child.asked[0]["pictures"] == "never"
+    assert site.child.asked[0]["studies"][0]["pictures"] == "never"
     assert [row.role for row in site.rows.all(schema.objects)] == ["seg", "sr"]
 
 
@@ -373,7 +379,7 @@ def test_an_unexpected_error_fails_the_attempt_without_its_words(
 
 def test_an_answer_that_is_damaged_fails_the_attempt(site: Site) -> None:
     def spoil() -> None:
-        Path(site.child.asked[-1]["masks"]).write_bytes(b"PK no archive")
+        Path(site.child.asked[-1]["studies"][0]["masks"]).write_bytes(b"PK no archive")
 
     site.child.meanwhile = spoil
     site.worker.work_one()
@@ -490,7 +496,7 @@ def test_a_worker_is_woken_by_its_bell_and_wakes_who_delivers(site: Site) -> Non
     site.rows.finish(site.rows.claimed())
     bell, published, stopping = Bell(), threading.Event(), threading.Event()
     publisher = Publisher(
-        site.config, site.rows.database, site.rows.clock, site.folders.objects, site.reader, "r"
+        site.config, site.rows.database, site.rows.clock, site.folders.objects, [site.reader], "r"
     )
     worker = Worker(
         site.config,
@@ -515,3 +521,91 @@ def test_a_worker_is_woken_by_its_bell_and_wakes_who_delivers(site: Site) -> Non
         thread.join(60)
     assert not thread.is_alive()
     assert site.rows.study("1.2.4").state == "delivering"
+
+
+def three(site: Site) -> None:
+    """Have three studies in the queue, and a process that reads up to four frames at once."""
+    site.child.together = 4
+    for study in ("1.2.4", "1.2.5"):
+        site.queue(study)
+
+
+def states(site: Site) -> list[str]:
+    return site.rows.states(schema.analyses)
+
+
+def test_small_studies_are_asked_for_together_and_end_one_by_one(site: Site) -> None:
+    three(site)
+    site.child.analysis = NOTHING
+    assert site.worker.work_one()
+    (request,) = site.child.asked
+    assert len(request["studies"]) == 3
+    assert request["bundle"] == site.reader.bundle.digest
+    roots = {study["tracking_root"].rpartition("/")[2] for study in request["studies"]}
+    assert roots == {"1.2.3", "1.2.4", "1.2.5"}
+    assert states(site) == ["done"] * 3
+    assert not site.worker.work_one()
+
+
+@pytest.mark.parametrize("error", [ChildLost("it died"), ChildFailed("nonsense", fatal=False)])
+def test_studies_that_failed_together_are_tried_apart_at_once(site: Site, error: Exception) -> None:
+    three(site)
+    site.child.meanwhile = raising(error)
+    worker = site.worker
+    worker.work_one()
+    assert states(site) == ["queued"] * 3
+    site.child.meanwhile = lambda: None
+    site.child.analysis = NOTHING
+    for number in range(1, 4):
+        assert worker.work_one()
+        assert len(site.child.asked[-1]["studies"]) == 1
+        assert states(site).count("done") == number
+
+
+def test_a_damaged_file_takes_down_its_own_study_only(site: Site) -> None:
+    three(site)
+    digest = site.rows.all(schema.instances)[1].instance_hash
+    site.folders.spool.path(digest).write_bytes(b"not what it was")
+    site.child.analysis = NOTHING
+    site.worker.work_one()
+    assert len(site.child.asked[0]["studies"]) == 2
+    assert states(site) == ["done", "parked", "done"]
+
+
+def test_an_answer_that_leaves_a_study_out_is_damaged(site: Site) -> None:
+    three(site)
+    site.child.short = True
+    site.worker.work_one()
+    assert states(site) == ["queued"] * 3
+    assert "damaged answer" in site.rows.all(schema.analyses)[0].reason
+
+
+def test_a_job_whose_bundle_is_gone_is_read_by_the_node_s_and_says_so(site: Site) -> None:
+    assert site.analysis.bundle_digest == "bundle"
+    site.worker.work_one()
+    assert site.child.asked[0]["bundle"] == site.reader.bundle.digest
+    assert site.analysis.bundle_digest == site.reader.bundle.digest
+
+
+def test_a_job_is_read_by_the_bundle_that_it_is_for(site: Site) -> None:
+    theirs = replace(site.reader, bundle=builders.bundle(digest="bundle"))
+    publisher = Publisher(
+        site.config,
+        site.rows.database,
+        site.rows.clock,
+        site.folders.objects,
+        [site.reader, theirs],
+        "recipe",
+    )
+    worker = Worker(
+        site.config,
+        site.rows.database,
+        site.rows.clock,
+        site.folders,
+        site.child,  # type: ignore[arg-type]
+        publisher,
+    )
+    worker.work_one()
+    assert site.child.asked[0]["bundle"] == "bundle"
+    assert site.analysis.bundle_digest == "bundle"
+    assert json.loads(site.analysis.summary)["bundle"]["version"] == "1.0 bundle"
