@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.engine import Row
@@ -20,6 +19,7 @@ from daemon.events import move_study, record
 from daemon.lifecycle import AnalysisState, FileState, StudyState
 from daemon.rest import resting_state
 from daemon.rules import Verdict
+from model.bundle_file import Bundle
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +47,8 @@ class Assembler:
     ----------
     judge
         Reads the headers of a study's images, by the rules.
-    bundle_digest
-        Gives the identity of the bundle that a new analysis would use; its folder is what a rule
-        names, or None.
+    bundle_of
+        Gives the bundle that a new analysis would use; its folder is what a rule names, or None.
     recipe_digest
         Identity of the settings.
     queued
@@ -62,7 +61,7 @@ class Assembler:
         database: Database,
         clock: Clock,
         judge: Judge,
-        bundle_digest: Callable[[str | None], str],
+        bundle_of: Callable[[str | None], Bundle],
         recipe_digest: str,
         queued: Callable[[], None] = lambda: None,
     ) -> None:
@@ -71,7 +70,7 @@ class Assembler:
         self._clock = clock
         self._judge = judge
         self._queued = queued
-        self._bundle_digest = bundle_digest
+        self._bundle_of = bundle_of
         self._recipe = recipe_digest
         self._not_before: dict[int, float] = {}  # monotonic, of studies that failed
         self.pause_s = POLL_S  # after a sweep that found nothing: until the next study is ready
@@ -112,8 +111,8 @@ class Assembler:
         members, seen_us = self._members(study_id)
         verdict = self._judge(members)
         pairs = [(member.sop_instance_uid, member.instance_hash) for member in members]
-        bundle = self._bundle_digest(verdict.bundle)
-        wanted = Latest(identity.input_hash(pairs), bundle, self._recipe)
+        digest = self._bundle_of(verdict.bundle).digest
+        wanted = Latest(identity.input_hash(pairs), digest, self._recipe)
         failpoints.reach("assemble.decided")
         self._database.write(
             lambda connection: self._apply(connection, study_id, seen_us, members, wanted, verdict)
@@ -183,7 +182,7 @@ class Assembler:
             move_study(connection, study_id, StudyState.PARKED, incomplete, now)
         else:
             self._queue(connection, study, latest, members, wanted, verdict, now)
-            words = _decided(verdict)
+            words = self._decided(verdict)
             record(connection, now, "study", study_id, "eligible", study_id=study_id, detail=words)
 
     def _queue(
@@ -227,20 +226,20 @@ class Assembler:
         move_study(connection, study.id, StudyState.QUEUED, words, now, version=version)
         log.info("study queued", extra={"action": "assemble", "analysis": analysis_id})
 
+    def _decided(self, verdict: Verdict) -> str:
+        """Put into words why a study is analysed, by what and when, and where its results go."""
+        words = verdict.why if verdict.analyse else "analysed before"
+        if verdict.destinations is not None:
+            names = ", ".join(verdict.destinations) or "nobody"
+            words += f"; results go to {names} ({verdict.sent_by})"
+        if verdict.bundle is not None:
+            bundle = self._bundle_of(verdict.bundle)
+            words += f"; by {bundle.name} {bundle.version} ({verdict.bundle_by})"
+        return words + (f"; urgent ({verdict.urgent_by})" if verdict.urgent_by else "")
+
 
 def _listed(destinations: Sequence[str] | None) -> str | None:
     return None if destinations is None else json.dumps(list(destinations))
-
-
-def _decided(verdict: Verdict) -> str:
-    """Put into words why a study is analysed, by what and when, and where its results go."""
-    words = verdict.why if verdict.analyse else "analysed before"
-    if verdict.destinations is not None:
-        names = ", ".join(verdict.destinations) or "nobody"
-        words += f"; results go to {names} ({verdict.sent_by})"
-    if verdict.bundle is not None:
-        words += f"; by {Path(verdict.bundle).name} ({verdict.bundle_by})"
-    return words + (f"; urgent ({verdict.urgent_by})" if verdict.urgent_by else "")
 
 
 def _identity(connection: Connection, latest: Row[tuple[object, ...]] | None) -> Latest | None:

@@ -25,9 +25,9 @@ class Bundles:
             {each.digest: each for each in (self.first, *self.by_folder.values())}.values()
         )
 
-    def digest(self, folder: str | None) -> str:
-        """Return the digest of the bundle that a rule has chosen; None: no rule has."""
-        return (self.first if folder is None else self.by_folder[folder]).digest
+    def named(self, folder: str | None) -> Bundle:
+        """Return the bundle that a rule has chosen; None: no rule has."""
+        return self.first if folder is None else self.by_folder[folder]
 
 
 def load(config: Config) -> Bundles:

@@ -86,14 +86,17 @@ class Health:
 
     def device(self) -> str:
         """Return where the model runs; empty while it loads."""
-        if self._child is None or self.model_problem:
+        if self._child is None:
+            return "another process"
+        if self.model_problem:
             return ""
         return self._child.description.get("device", "")
 
     def capacity(self) -> tuple[str, int]:
-        """Return where the model runs, and how many frames it reads at once; "" and 0: nowhere."""
-        device = self.device()
-        return device, self._child.together if device and self._child is not None else 0
+        """Return where the model runs, and how many frames it reads at once; "" and 0: not here."""
+        if self._child is None or not self.device():
+            return "", 0
+        return self.device(), self._child.together
 
     def troubles(self) -> Sequence[Trouble]:
         """Return what needs a person."""

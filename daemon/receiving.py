@@ -34,7 +34,7 @@ class Receiving:
             database,
             clock,
             by_headers(spool, config.rules),
-            common.bundles.digest,
+            common.bundles.named,
             common.recipe,
             queued=partial(common.hints.tell, ANALYSES),
         )

@@ -167,7 +167,7 @@ class Rows:
             self.database,
             self.clock,
             lambda members: _verdict(members, eligible),
-            lambda folder: bundle,
+            lambda folder: named(bundle),
             "recipe",
             queued,
         )
@@ -301,6 +301,11 @@ def bundle(*points: OperatingPoint, demonstration: bool = True, digest: str = "d
         operating_points=points or (OperatingPoint("max_accuracy", 0.5),),
     )
     return Bundle(Path("unused"), digest, card, ())
+
+
+def named(digest: str) -> Bundle:
+    """Return a bundle of this digest."""
+    return bundle(digest=digest)
 
 
 @dataclass(frozen=True)

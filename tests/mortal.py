@@ -291,7 +291,12 @@ class Node:
         self.reception = Reception(self.config, self.database, self.spool, clock, reports)
         self.meanwhile: Callable[[], object] = lambda: None  # while headers are read
         self.assembler = Assembler(
-            self.config, self.database, clock, self._judge, lambda folder: "bundle", "recipe"
+            self.config,
+            self.database,
+            clock,
+            self._judge,
+            lambda folder: builders.named("bundle"),
+            "recipe",
         )
         self.child = ScriptedChild(fate)
         self.deliverers = {

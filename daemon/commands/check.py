@@ -168,9 +168,13 @@ def _stored(config: "Config", folder: str) -> str:
 
 
 def _port(config: "Config") -> str:
+    from daemon import setup
+
     where = f"{config.node.host}:{config.node.port}"
     if not _free(config, "node"):
         return f"{where} is served by a running {config.node.ae_title}"
+    if setup.is_running(config):
+        return f"{where} is free; axnode runs here, without the role receiver"
     return f"{where} is free; the service is not running"
 
 

@@ -196,7 +196,7 @@ class Desk:
         """Have it analysed again, or in spite of the rules."""
         with self._database.read() as connection:
             verdict = self._judge(by_hand.members(connection, study_id))
-        now = self.bundles.digest(verdict.bundle), self._recipe
+        now = self.bundles.named(verdict.bundle).digest, self._recipe
         return self._act(
             asker,
             self._uid(study_id),

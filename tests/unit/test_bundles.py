@@ -29,8 +29,8 @@ def test_every_bundle_that_is_named_is_loaded_once(tmp_path: Path) -> None:
     config = ruled(tmp_path, tmp_path / "one", tmp_path / "again", tmp_path / "one")
     found = bundles.load(config)
     assert [each.digest for each in found.every] == [found.first.digest, one.digest]
-    assert found.digest(None) == found.first.digest != one.digest
-    assert found.digest(str(tmp_path / "again")) == one.digest
+    assert found.named(None) == found.first
+    assert found.named(str(tmp_path / "again")).digest == one.digest != found.first.digest
 
 
 def test_a_rule_may_name_the_bundle_of_the_node(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_the_first_rule_that_names_a_bundle_decides(rows: Rows, tmp_path: Path) 
     ]
     assembler = rows.assembler()
     assembler._judge = by_headers(Spool(tmp_path / "spool"), rules)
-    assembler._bundle_digest = lambda folder: f"digest of {folder}"
+    assembler._bundle_of = lambda folder: builders.named(f"digest of {folder}")
     for number, source in enumerate(("HF1", "US1"), 1):
         rows.receive(f"1.{number}.1", study=f"1.{number}", source=source, assumed=True)
     rows.clock.advance(builders.QUIET_S)
@@ -209,7 +209,7 @@ def test_the_first_rule_that_names_a_bundle_decides(rows: Rows, tmp_path: Path) 
     found = [row.bundle_digest for row in rows.all(schema.analyses)]
     assert found == ["digest of /bundles/high", "digest of /bundles/low"]
     story = [row.detail for row in rows.all(schema.events) if row.action == "eligible"]
-    assert story[0].endswith("; by high (rule 'high')")
+    assert story[0].endswith("; by Test bundle 1.0 (rule 'high')")
 
 
 def test_a_study_is_analysed_anew_where_a_rule_names_another_bundle(
@@ -221,7 +221,7 @@ def test_a_study_is_analysed_anew_where_a_rule_names_another_bundle(
     rows.finish(rows.claimed())
     rows.receive("1.2.3.2")
     rows.clock.advance(builders.QUIET_S)
-    assembler._bundle_digest = lambda folder: folder or "first"
+    assembler._bundle_of = lambda folder: builders.named(folder or "first")
     assembler.sweep()
     assert [row.bundle_digest for row in rows.all(schema.analyses)] == ["bundle", "/b"]
 
