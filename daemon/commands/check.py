@@ -186,19 +186,22 @@ def _free(config: "Config", table: str) -> bool:
     settings = getattr(config, table)
     try:
         listen(settings.host, settings.port).close()
-    except PermissionError as error:
-        raise UnavailableError(
-            f"cannot listen on {settings.host}:{settings.port}: ports below 1024 are root's; let "
-            f"systemd open it (deploy/axnode.socket), or set {table}.port to one above"
-        ) from error
     except OSError as error:
+        # one of root's is refused before it is looked at: a running service has it from systemd
         if setup.is_running(config):
             return False
-        raise UnavailableError(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): another program "
-            f"has it; change {table}.port or stop that program"
-        ) from error
+        where = f"{settings.host}:{settings.port}"
+        raise UnavailableError(f"cannot listen on {where}{_why_not(error, table)}") from error
     return True
+
+
+def _why_not(error: OSError, table: str) -> str:
+    if isinstance(error, PermissionError):
+        return (
+            ": ports below 1024 are root's; let systemd open it (deploy/axnode.socket), or set "
+            f"{table}.port to one above"
+        )
+    return f" ({error.strerror}): another program has it; change {table}.port or stop that program"
 
 
 def _console(config: "Config") -> str:

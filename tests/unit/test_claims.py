@@ -133,6 +133,17 @@ def test_what_has_failed_before_goes_alone(rows: Rows) -> None:
     assert names(take(rows, frames=4)) == ["3.0"]
 
 
+def test_what_has_failed_before_is_taken_beside_nothing(rows: Rows) -> None:
+    queue(rows, "US1", "1.0")
+    queue(rows, "US2", "2.0")
+    (bad,) = take(rows, after="US1")
+    assert bad.study_uid == "2.0"
+    rows.fail(bad)
+    rows.clock.advance(60)
+    assert names(take(rows, frames=4)) == ["1.0"]
+    assert names(take(rows, frames=4)) == ["2.0"]
+
+
 def test_studies_for_several_bundles_are_read_apart(rows: Rows) -> None:
     queue(rows, "US1", "1.0")
     rows.receive("2.0.1", study="2.0", source="US2")
