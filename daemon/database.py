@@ -26,9 +26,11 @@ from sqlalchemy.exc import (
     NoSuchModuleError,
     OperationalError,
 )
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from daemon import clock, migrations, postgres, schema, sqlite
 from daemon.errors import ConfigError, UnavailableError
+from daemon.postgres import Patience
 from daemon.writer import Writer, first_line
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ _SLOW_S = 20.0  # a commit takes milliseconds
 _FOLDER = select(schema.turns.c.holder).where(schema.turns.c.name == "folder")
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, patience: Patience | None = None) -> Engine:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -46,11 +48,11 @@ def _engine(url: str) -> Engine:
         ) from None
     if "@" in (parsed.host or ""):
         raise ConfigError("configuration: database.url: an @ in the password is written as %40")
-    engines = {"sqlite": sqlite.engine, "postgresql": postgres.engine}
-    if parsed.get_backend_name() not in engines:
+    kind = parsed.get_backend_name()
+    if kind not in ("sqlite", "postgresql"):
         raise ConfigError("configuration: database.url: SQLite and PostgreSQL are what there is")
     try:
-        return engines[parsed.get_backend_name()](parsed)
+        return sqlite.engine(parsed) if kind == "sqlite" else postgres.engine(parsed, patience)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(f"configuration: database.url: driver missing ({error})") from error
 
@@ -88,6 +90,8 @@ class Database:
     owner
         The service owns its database: it migrates it and runs the checkpoints. Commands that look
         in on a running service do not.
+    patience
+        How long a server that does not answer is waited for; left out: as long as is sensible.
 
     Raises
     ------
@@ -95,8 +99,8 @@ class Database:
         The database cannot be opened or migrated.
     """
 
-    def __init__(self, url: str, *, owner: bool = True) -> None:
-        self._engine = _engine(url)
+    def __init__(self, url: str, *, owner: bool = True, patience: Patience | None = None) -> None:
+        self._engine = _engine(url, patience)
         self._reader = self._engine.execution_options(readonly=True)
         self.shared = self._engine.dialect.name == "postgresql"
         """Whether other processes may write the same rows."""
@@ -214,6 +218,9 @@ class Database:
             if not error.connection_invalidated and not isinstance(error, OperationalError):
                 raise
             self._silent = f"database: {first_line(error)}"
+            raise UnavailableError(self._silent) from error
+        except PoolTimeout as error:
+            self._silent = "database: all sessions wait for its answers"
             raise UnavailableError(self._silent) from error
 
     def clock(self, now: clock.Clock) -> clock.Clock:

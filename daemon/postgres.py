@@ -3,7 +3,8 @@
 SQLite has one writer, and the code that decides by rows rests on that: nothing changes between what
 it reads and what it writes. Here a write takes an advisory lock for its transaction, by itself or
 together with others (`lock`), so that the same code stays right. No session may hold it for long:
-the server ends one that is silent within a transaction, and notices a peer that is gone.
+the server ends one that is silent within a transaction, and notices a peer that is gone. A server
+that does not answer is given up (`Patience`).
 """
 
 import contextlib
@@ -11,10 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from daemon.clock import Clock
 from daemon.errors import UnavailableError
@@ -27,7 +29,7 @@ _NOW_US = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 _NOTIFY = text("SELECT pg_notify('axnode', :what)")
 CHANNEL = "axnode"
 
-_CLIENT = {  # libpq: how soon a server that does not answer is given up
+_CLIENT = {  # libpq: how soon a server is given up that cannot be reached, or acknowledges nothing
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -50,13 +52,53 @@ _PASSING = (
 )
 
 
-def engine(url: URL) -> Engine:
-    """Open a pool of sessions that give up what does not answer; the URL's own settings count."""
+@dataclass(frozen=True)
+class Patience:
+    """For how many seconds a server may be silent while it is waited for."""
+
+    ping_s: float = 5.0  # whether a session of the pool is still there; no more than to connect
+    write_s: float = 30.0  # longer than `lock_timeout`; a modality waits for it
+    read_s: float = 75.0  # longer than `statement_timeout`
+
+
+def engine(url: URL, patience: Patience | None = None) -> Engine:
+    """Open a pool of sessions that give up what does not answer; the URL's own settings count.
+
+    Those of a reader have the execution option `readonly`.
+    """
     options = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
     arguments: dict[str, Any] = {**_CLIENT, "options": options, "application_name": "axnode"}
     for name in url.query:
         arguments.pop(name, None)
-    return create_engine(url, pool_pre_ping=True, pool_size=8, connect_args=arguments)
+    opened = create_engine(url, pool_pre_ping=True, pool_size=8, connect_args=arguments)
+    _limit(opened, patience or Patience())
+    return opened
+
+
+def _limit(opened: Engine, patience: Patience) -> None:
+    """Have the sessions of an engine give up a server that is silent."""
+    from daemon.sessions import Session  # with psycopg: only where it is configured
+
+    def connect(_dialect: object, _record: object, words: Any, named: Any) -> Session:
+        session = Session.connect(*words, **named)
+        session.silence_s = patience.ping_s
+        return session
+
+    def taken(connection: Connection) -> None:
+        readonly = connection.get_execution_options().get("readonly", False)
+        _session(connection).silence_s = patience.read_s if readonly else patience.write_s
+
+    def given_back(session: Session | None, _record: object) -> None:
+        if session is not None:
+            session.silence_s = patience.ping_s
+
+    event.listen(opened, "do_connect", connect)
+    event.listen(opened, "engine_connect", taken)
+    event.listen(opened, "checkin", given_back)
+
+
+def _session(connection: Connection) -> Any:
+    return connection.connection.driver_connection
 
 
 def lock(connection: Connection, *, alone: bool) -> None:
@@ -67,8 +109,9 @@ def lock(connection: Connection, *, alone: bool) -> None:
 def lock_schema(connection: Connection) -> None:
     """Wait until no other process migrates; until the transaction ends none does.
 
-    A migration of years of rows takes what it takes.
+    A migration of years of rows takes what it takes, on either side.
     """
+    _session(connection).silence_s = None
     for limit in ("lock_timeout", "statement_timeout"):
         connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
     connection.execute(_SCHEMA)
@@ -113,7 +156,7 @@ class SharedClock:
         return self._steady_ns() // 1000
 
     def _adjust(self) -> None:
-        with contextlib.suppress(DBAPIError), self._engine.connect() as connection:
+        with contextlib.suppress(SQLAlchemyError), self._engine.connect() as connection:
             before = self._steady_us()
             there = now_us(connection)
             self._offset_us = there - (before + self._steady_us()) // 2
@@ -141,6 +184,7 @@ def heard(engine: Engine, ended: Callable[[], bool]) -> Iterator[str]:
                 connection.execute(f"LISTEN {CHANNEL}")
                 while not ended():
                     yield from (each.payload for each in connection.notifies(timeout=1.0))
+                    connection.execute("SELECT 1")  # a server that is silent notifies of nothing
                     yield ""
             finally:
                 pooled.invalidate()  # the pool has no use for one that listens

@@ -3,8 +3,10 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -90,6 +92,8 @@ class PostgreSQL:
     def stop(self) -> None:
         """Stop at once: connections are cut, what was committed stays."""
         pid = self._data / "postmaster.pid"
+        if pid.exists():
+            self.go_on()
         if pid.exists():  # runuser hands no signal on to a process of another user
             subprocess.run(
                 [*self._as, binary("pg_ctl"), "stop", "-D", str(self._data), "-m", "fast"],
@@ -108,6 +112,23 @@ class PostgreSQL:
             check=False,
         )
         self._process.stop()
+
+    def freeze(self) -> None:
+        """Stop its processes as they are: connections stay, new ones come, and nobody answers."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End what `freeze` did."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        postmaster = int((self._data / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, number)  # first: it has no more children then
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended
+                parent = int(stat.read_text().rpartition(")")[2].split()[1])
+                if parent == postmaster:
+                    os.kill(int(stat.parent.name), number)
 
     def _answers(self) -> bool:
         try:

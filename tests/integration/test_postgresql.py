@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, insert, select
 
 import sample_dicoms
 from daemon import claims, migrations, schema
@@ -21,11 +21,13 @@ from daemon.database import Database, has_schema
 from daemon.errors import UnavailableError
 from daemon.hints import ANALYSES, Hints
 from daemon.presence import GONE_S, Presence, processes
+from daemon.postgres import Patience
 from daemon.pulse import Pulse
 from daemon.roles import Role
 from daemon.store import Received, add_instance
 from daemon.troubles import troubles
 from daemon.turns import HELD_S, Turns
+from dicom_io.errors import StoreRefused
 from dicom_io.frames import read_header
 from tests import builders
 from tests.builders import US
@@ -35,6 +37,7 @@ from tests.node import Node
 from tests.peers import wait_until
 from tests.postgres import PostgreSQL
 from tests.unit.test_accounts import Ticks
+from tests.unit.test_receive import Site, image
 
 pytestmark = pytest.mark.integration
 SAMPLES = Path(sample_dicoms.__file__).parent
@@ -284,6 +287,89 @@ def test_an_outage_is_said_and_passes(tmp_path: Path) -> None:
         server.start()
         wait_until(lambda: _known(database, item), 30)
         assert database.problem == ""
+        database.close()
+
+
+SHORT = Patience(ping_s=1, write_s=1, read_s=1)
+
+
+def impatient(server: PostgreSQL, folder: Path) -> str:
+    return f"{server.of_folder(folder)}?connect_timeout=2"
+
+
+def test_a_server_that_is_silent_is_given_up(tmp_path: Path) -> None:
+    """Its connections stay: only the answers are missing."""
+    with PostgreSQL() as server:
+        database = Database(impatient(server, tmp_path), patience=SHORT)
+        item = received("1.1", "1.1.1")
+        assert database.write(lambda c: add_instance(c, item, now_us())) is None
+
+        def look(connection: Connection) -> None:
+            server.freeze()
+            connection.execute(select(schema.studies))
+
+        with pytest.raises(UnavailableError, match="no answer for 1 s"):
+            database.write(look)
+        server.go_on()
+        wait_until(lambda: _known(database, item), 30)
+        with pytest.raises(UnavailableError, match="no answer for 1 s"), database.read() as reading:
+            look(reading)
+        server.go_on()
+        wait_until(lambda: _known(database, item), 30)
+        server.freeze()
+        for _ in range(2):  # a session that waited in the pool, and a new one
+            with pytest.raises(UnavailableError, match="database: "):
+                database.write(lambda c: add_instance(c, item, now_us()))
+        assert database.problem.startswith("database: ")
+        server.go_on()
+        wait_until(lambda: _known(database, item), 30)
+        assert database.problem == ""
+        database.close()
+
+
+def test_who_listens_gives_up_a_silent_server(tmp_path: Path) -> None:
+    with PostgreSQL() as server:
+        database = Database(impatient(server, tmp_path), patience=SHORT)
+        heard = database.heard(lambda: False)
+        assert next(heard) == ""
+        server.freeze()
+        with pytest.raises(UnavailableError):
+            for _ in heard:
+                pass
+        assert database.problem.startswith("database: ")
+        server.go_on()
+        database.close()
+
+
+class _SilentAtCommit(Database):
+    """Its server falls silent before the first COMMIT, and goes on before the second write."""
+
+    server: PostgreSQL
+    writes = 0
+
+    def write(self, work, *, alone=True):  # type: ignore[no-untyped-def]
+        """Write, as it stands with the server."""
+        self.writes += 1
+        if self.writes != 1:
+            self.server.go_on()
+            return super().write(work, alone=alone)
+        return super().write(lambda c: (work(c), self.server.freeze()), alone=alone)
+
+
+def test_an_image_whose_commit_is_not_answered_is_sent_again(tmp_path: Path) -> None:
+    """The server commits it nevertheless: its file must stay, and the second one is the same."""
+    with PostgreSQL() as server:
+        database = _SilentAtCommit(impatient(server, tmp_path), patience=SHORT)
+        database.server = server
+        site = Site(tmp_path, database)
+        with pytest.raises(StoreRefused, match="no answer for 1 s") as caught:
+            site.push(image())
+        assert caught.value.status == 0xA700
+        (row,) = site.rows.all(schema.instances)
+        assert site.files == [site.spool.path(row.instance_hash)]
+        assert site.push(image()) == 0x0000
+        assert len(site.rows.all(schema.instances)) == 1
+        assert site.files == [site.spool.path(row.instance_hash)]
         database.close()
 
 
