@@ -9,7 +9,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, select, update
 
 from daemon import failpoints, schema
 from daemon.clock import Clock
@@ -185,3 +185,12 @@ def trust_stored(connection: Connection, names: Collection[str], now_us: int) ->
         move_delivery(connection, item.delivery_id, state, words, now_us, delivered_us=now_us)
     studies = {item.study_id for item in waiting}
     return [name for study in studies for name in settle_and_release(connection, study, now_us)]
+
+
+def forget_answered(connection: Connection, before_us: int, most: int) -> int:
+    """Delete requests of which nothing is waited for, made before a time; return how many."""
+    table, links = schema.commitments, schema.commitment_deliveries
+    waits = exists().where(links.c.commitment_id == table.c.id)
+    over = select(table.c.id).where(table.c.asked_us < before_us, ~waits)
+    oldest = over.order_by(table.c.id).limit(most)
+    return connection.execute(delete(table).where(table.c.id.in_(oldest))).rowcount

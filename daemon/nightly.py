@@ -1,23 +1,39 @@
-"""What the calendar asks for once a night: retention, the sweep, and a look at certificates."""
+"""What the calendar asks for once a night: retention, the sweep, and a look at certificates.
+
+The calendar says that a night has come; the rows say whether its work is done. Until it is, some
+process that does such work has the turn, or takes it: one that dies is followed by another, and a
+database that was away is asked again.
+"""
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from daemon import certificates, config, reconcile
+from sqlalchemy import Connection, delete
+
+from daemon import certificates, config, reconcile, schema
+from daemon.bell import Bell
 from daemon.certificates import Certificate
-from daemon.clock import Clock
+from daemon.clock import Clock, seconds
+from daemon.commitment import forget_answered
 from daemon.database import Database
+from daemon.pulse import Pulse
 from daemon.retention import Retention
 from daemon.spool import Folders
 from daemon.store import forget_refusals
+from daemon.turns import Turns, note, noted
 
 if TYPE_CHECKING:
     from apscheduler.schedulers.background import BackgroundScheduler
 
 log = logging.getLogger(__name__)
 _REFUSALS = 10_000  # that are remembered
+_REPORTED_US = seconds(30 * 86_400)  # after which nobody reports again on a request
+_CHUNK = 1000  # requests deleted in one transaction
+_LOOK_S = 120.0  # whether a night's work is left to be done
+_TURN, _COME, _DONE = "nightly", "nightly come", "nightly done"  # the latter two are notes
 
 
 class Nightly:
@@ -27,8 +43,8 @@ class Nightly:
     ----------
     watched
         Certificates whose end is told ahead.
-    stopping
-        Set when the service stops: the rest waits for the next night.
+    turns
+        One process at a time does it.
     """
 
     def __init__(
@@ -38,37 +54,81 @@ class Nightly:
         folders: Folders,
         watched: Sequence[Certificate],
         clock: Clock,
-        stopping: threading.Event,
+        turns: Turns,
     ) -> None:
         self._database = database
         self._spool = folders.spool
         self._kinds = (reconcile.instances(folders.spool), reconcile.objects(folders.objects))
         self._watched = watched
         self._clock = clock
-        self._stopping = stopping
-        self._retention = Retention(
-            settings, database, folders.spool, folders.objects, clock, stopping
-        )
+        self._turns = turns
+        self._retention = Retention(settings, database, folders.spool, folders.objects, clock)
+        self._come = ""  # the night that the calendar told of and no row tells of yet
+        self.bell = Bell()
 
-    def run(self) -> None:
-        """Do it all; what comes first is what is due most."""
-        self._retention.run()
+    def come(self) -> None:
+        """Say that a night has come, that of today (UTC, by the clock that all processes go by)."""
+        self._come = f"{datetime.fromtimestamp(self._clock() / 1e6, UTC):%Y-%m-%d}"
+        self.bell.ring()
+
+    def run(self, stopping: threading.Event, pulse: Pulse) -> None:
+        """Do what the nights ask for until `stopping` is set; what is left waits for another time."""
+
+        def go_on() -> bool:
+            pulse()
+            return not stopping.is_set()
+
+        while go_on():
+            self.bell.wait(_LOOK_S)
+            if go_on():
+                self.look(go_on)
+
+    def look(self, go_on: Callable[[], bool] = lambda: True) -> bool:
+        """Do the work of a night where it is left to be done; tell whether all of it was.
+
+        It ends as soon as `go_on` says no, or another process has the turn.
+        """
+        night = self._come
+        if night:
+            self._database.write(lambda c: note(c, _COME, night))
+            self._come = ""
+        if not self._turns.mine(_TURN):
+            return False
+        with self._database.read() as connection:
+            night, done = noted(connection, _COME), noted(connection, _DONE)
+        return night != done and self.work(night, lambda: go_on() and self._turns.mine(_TURN))
+
+    def work(self, night: str, go_on: Callable[[], bool] = lambda: True) -> bool:
+        """Do the work of one night; tell whether all of it was done. What comes first is due most."""
+        self._retention.run(night, go_on)
         swept = {
-            kind.words: reconcile.sweep(self._database, kind, stopping=self._stopping)
-            for kind in self._kinds
+            kind.words: reconcile.sweep(self._database, kind, go_on=go_on) for kind in self._kinds
         }
         self._database.write(lambda c: forget_refusals(c, _REFUSALS))
+        before_us = self._clock() - _REPORTED_US
+        while go_on() and self._database.write(lambda c: forget_answered(c, before_us, _CHUNK)):
+            pass
+        if not go_on():
+            return False
         free = self._spool.free_bytes() // 2**30
         log.info("nightly check", extra={"action": "nightly", "free_gib": free, "swept": swept})
         certificates.log_expiry(self._watched, self._clock())
+        self._database.write(lambda c: _done(c, night))
+        return True
 
 
-def started_calendar(nightly: Callable[[], None]) -> "BackgroundScheduler":
-    """Start a calendar that calls `nightly` once a night."""
+def _done(connection: Connection, night: str) -> None:
+    """Note that a night's work is done; notes of single nights, as there were, go."""
+    note(connection, _DONE, night)
+    connection.execute(delete(schema.turns).where(schema.turns.c.name.like("night %")))
+
+
+def started_calendar(come: Callable[[], None]) -> "BackgroundScheduler":
+    """Start a calendar that calls `come` once a night."""
     from apscheduler.schedulers.background import BackgroundScheduler
 
     calendar = BackgroundScheduler(timezone="UTC")
     # a machine that was asleep then makes up for one night, however many it missed
-    calendar.add_job(nightly, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None)
+    calendar.add_job(come, "cron", hour=3, minute=17, coalesce=True, misfire_grace_time=None)
     calendar.start()
     return calendar

@@ -4,9 +4,8 @@ A crash leaves at most files that no row names (an instance that was never ackno
 an attempt that did not end), and those are swept. Everything else found here came from outside.
 """
 
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -130,14 +129,22 @@ def _study_of(connection: Connection, kind: Kind, digest: str) -> str:
     return str(connection.execute(query.limit(1)).scalar_one())
 
 
-def unnamed(database: Database, kind: Kind, older_s: float = SETTLED_S) -> Iterator[Path]:
+def unnamed(
+    database: Database,
+    kind: Kind,
+    older_s: float = SETTLED_S,
+    go_on: Callable[[], bool] = lambda: True,
+) -> Iterator[Path]:
     """Yield the files that no row names and that have not been touched for `older_s`.
 
+    It looks until `go_on` says no, which is asked before each of the 256 folders.
     A clock that was set makes a file wait for a later sweep, or come too early to this one:
     reception sees that its file is gone and asks for it again.
     """
     now = time.time()
     for shard in range(256):
+        if not go_on():
+            return
         names = kind.folder.names(shard, older_s, now)
         with database.read() as connection:
             first, last = f"{shard:02x}", f"{shard:02x}g"  # hexadecimal digits end at f
@@ -152,12 +159,12 @@ def sweep(
     database: Database,
     kind: Kind,
     older_s: float = SETTLED_S,
-    stopping: threading.Event | None = None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> int:
-    """Delete the files that no row names, until `stopping` is set; return how many."""
+    """Delete the files that no row names, as long as `go_on` says so; return how many."""
     gone = 0
-    for path in unnamed(database, kind, older_s):
-        if stopping is not None and stopping.is_set():
+    for path in unnamed(database, kind, older_s, go_on):
+        if not go_on():
             break
         gone += database.write(partial(_remove, kind, path))
     return gone

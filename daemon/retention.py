@@ -1,12 +1,12 @@
 """Retention: files of studies at rest are deleted after so many days; their rows stay.
 
 A day is a night in which the node ran and counted, so a clock that is set years ahead deletes
-nothing. Two steps, each safe to be killed in: rows are doomed (committed), then files are deleted
-and their rows marked gone. What is doomed counts as deleted; the next night deletes what is left.
+nothing, and a night whose work is done again counts once. Two steps, each safe to be killed in:
+rows are doomed (committed), then files are deleted and their rows marked gone. What is doomed
+counts as deleted; the next night deletes what is left.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
@@ -20,10 +20,12 @@ from daemon.database import Database
 from daemon.events import record
 from daemon.lifecycle import DeliveryState, FileState, StudyState
 from daemon.spool import Spool
+from daemon.turns import note, noted
 
 log = logging.getLogger(__name__)
 _AT_REST = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE, StudyState.IGNORED)
 _ARRIVED = frozenset({DeliveryState.DELIVERED, DeliveryState.REPLACED})
+_COUNTED = "nightly counted"  # note of the last night that was
 _CHUNK = 50  # studies looked up at once, and files deleted in one transaction
 
 
@@ -88,8 +90,6 @@ class Retention:
     ----------
     spool, objects
         The folders of instances and of results.
-    stopping
-        Set when the service stops: the rest waits for the next night.
     """
 
     def __init__(
@@ -99,30 +99,31 @@ class Retention:
         spool: Spool,
         objects: Spool,
         clock: Clock,
-        stopping: threading.Event,
     ) -> None:
         self._database = database
         self._clock = clock
-        self._stopping = stopping
         self._kinds = (
             _instances(settings.instances_days, spool),
             _results(settings.results_days, objects),
         )
 
-    def run(self) -> None:
-        """Count a night, doom what has rested long enough, and delete its files."""
+    def run(self, night: str, go_on: Callable[[], bool] = lambda: True) -> None:
+        """Count a night, doom what has rested long enough, and delete its files.
+
+        The rest waits for another time as soon as `go_on` says no.
+        """
         longest = max(kind.days for kind in self._kinds)
-        self._database.write(lambda c: _count_night(c, longest))
+        self._database.write(lambda c: _count_night(c, longest, night))
         for kind in self._kinds:
             if kind.days:
-                self._doom_all(kind)
-            self._delete_all(kind)
+                self._doom_all(kind, go_on)
+            self._delete_all(kind, go_on)
 
-    def _doom_all(self, kind: _Kind) -> None:
+    def _doom_all(self, kind: _Kind, go_on: Callable[[], bool]) -> None:
         studies = schema.studies
         query = select(studies.c.id).where(*_rested(kind)).order_by(studies.c.id).limit(_CHUNK)
         last = 0
-        while not self._stopping.is_set():
+        while go_on():
             with self._database.read() as connection:
                 due = connection.execute(query.where(studies.c.id > last)).scalars().all()
             if not due:
@@ -131,12 +132,12 @@ class Retention:
             for study_id in due:
                 self._database.write(partial(_doom, kind, study_id, self._clock()))
 
-    def _delete_all(self, kind: _Kind) -> None:
+    def _delete_all(self, kind: _Kind, go_on: Callable[[], bool]) -> None:
         with self._database.read() as connection:
             query = select(kind.name).where(schema.DOOMED).distinct()
             doomed = connection.execute(query).scalars().all()
         for start in range(0, len(doomed), _CHUNK):
-            if self._stopping.is_set():
+            if not go_on():
                 return
             chunk = doomed[start : start + _CHUNK]
             gone = self._database.write(partial(_unlink, kind, chunk))
@@ -144,8 +145,11 @@ class Retention:
             self._database.write(partial(_mark_gone, kind, gone))
 
 
-def _count_night(connection: Connection, longest: int) -> None:
-    """Count a night for studies at rest; beyond the longest limit there is nothing to count for."""
+def _count_night(connection: Connection, longest: int, night: str) -> None:
+    """Count a night, once, for studies at rest; beyond the longest limit none is counted."""
+    if noted(connection, _COUNTED) == night:
+        return
+    note(connection, _COUNTED, night)
     studies = schema.studies
     connection.execute(
         update(studies)

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -126,7 +125,7 @@ class Service:
             stopping=self._stopping,
         )
         self._outbox = Outbox(common)
-        self._nightly = Nightly(config.retention, database, folders, watched, now, self._stopping)
+        self._nightly = Nightly(config.retention, database, folders, watched, now, self._turns)
         self._receiving = Receiving(common) if Role.RECEIVER in roles else None
         self._analysing = None
         if Role.WORKER in roles:
@@ -166,7 +165,8 @@ class Service:
         if Role.DELIVERER in self._roles:
             self._hints.on(DELIVERIES, self._outbox.ring)
             self._outbox.start(self._threads)
-            self._calendar = started_calendar(self._once_a_night)
+            self._threads.start("nightly", partial(self._nightly.run, self._stopping))
+            self._calendar = started_calendar(self._nightly.come)
         if self._receiving is not None:
             self._receiving.start(self._threads)
         if self._analysing is not None:
@@ -199,6 +199,7 @@ class Service:
             self._receiving.acceptor.stop(drain_s)
         self._stopping.set()
         self._outbox.wake()
+        self._nightly.bell.ring()
         if self._analysing is not None:
             self._analysing.wind_down()
         self._threads.join(deadline)
@@ -230,14 +231,10 @@ class Service:
                 return self.health.troubles()
         return of_service(self.health)
 
-    def _once_a_night(self) -> None:
-        """Do it on one of the nodes that have these rows."""
-        if self._turns.once(f"night {datetime.now(UTC):%Y-%m-%d}"):
-            self.nightly()
-
     def nightly(self) -> None:
-        """Do what the calendar asks for once a night."""
-        self._nightly.run()
+        """Do tonight's work, unless it is done."""
+        self._nightly.come()
+        self._nightly.look()
 
     def _console(self, app: "FastAPI") -> None:
         """Add the pages for people to the HTTP application; in its thread, for it takes a while."""

@@ -2,7 +2,7 @@
 
 A turn is held for twenty seconds and held on to while its holder lives; a holder that is gone loses
 it. Whoever loses it without noticing, for example in a network that is cut, may do a piece of work
-twice, and every piece bears that.
+twice, and every piece bears that. Beside the turns lie notes, of what all processes are to know.
 """
 
 import threading
@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, or_, select
+from sqlalchemy import Connection, delete, or_, select, update
+from sqlalchemy import insert as insert_new
 from sqlalchemy.dialects.postgresql import insert
 
 from daemon import schema
@@ -91,14 +92,6 @@ class Turns:
         )
         return connection.execute(taken.returning(table.c.name)).first() is not None
 
-    def once(self, name: str) -> bool:
-        """Tell whether this process is the first that asks for a name, of all that ever do."""
-        if not self._database.shared:
-            return True
-        first = insert(schema.turns).values(name=name, holder="", until_us=self._clock())
-        taken = first.on_conflict_do_nothing().returning(schema.turns.c.name)
-        return self._database.write(lambda c: c.execute(taken).first() is not None, alone=False)
-
     def give_up(self) -> None:
         """Let others have all turns at once, for this process ends."""
         if self._database.shared and self._known:
@@ -107,6 +100,19 @@ class Turns:
                 lambda c: c.execute(delete(table).where(table.c.holder == self._holder)) and None,
                 alone=False,
             )
+
+
+def noted(connection: Connection, name: str) -> str:
+    """Return what all processes are to know of under a name that is no turn; "": nothing."""
+    table = schema.turns
+    return str(connection.execute(select(table.c.holder).where(table.c.name == name)).scalar() or "")
+
+
+def note(connection: Connection, name: str, words: str) -> None:
+    """Let all processes know something, at most 128 characters, under a name that is no turn."""
+    table = schema.turns
+    if not connection.execute(update(table).where(table.c.name == name).values(holder=words)).rowcount:
+        connection.execute(insert_new(table).values(name=name, holder=words, until_us=0))
 
 
 def free(connection: Connection, names: Iterable[str], now_us: int) -> list[str]:

@@ -15,8 +15,10 @@ from sqlalchemy import Connection, insert, select
 import sample_dicoms
 from daemon import claims, migrations, schema
 from daemon.clock import now_us, seconds
+from daemon import jobs, migrations, schema
+from daemon.clock import Clock, now_us, seconds
 from daemon.commands import check
-from daemon.config import parse
+from daemon.config import Retention, parse
 from daemon.database import Database, has_schema
 from daemon.errors import UnavailableError
 from daemon.hints import ANALYSES, Hints
@@ -24,9 +26,13 @@ from daemon.presence import GONE_S, Presence, processes
 from daemon.postgres import Patience
 from daemon.pulse import Pulse
 from daemon.roles import Role
+from daemon.nightly import Nightly
+from daemon.postgres import Patience
+from daemon.pulse import Pulse
+from daemon.spool import Folders, Spool
 from daemon.store import Received, add_instance
 from daemon.troubles import troubles
-from daemon.turns import HELD_S, Turns
+from daemon.turns import HELD_S, Turns, note
 from dicom_io.errors import StoreRefused
 from dicom_io.frames import read_header
 from tests import builders
@@ -250,12 +256,57 @@ def test_processes_say_what_they_do_and_are_seen_to_be_gone(
     assert seen(clock) == []
 
 
-def test_a_night_s_work_is_done_once(two: tuple[Database, Database]) -> None:
-    turns = [Turns(each, name, now_us) for each, name in zip(two, ("one", "other"), strict=True)]
-    assert [each.once("night 2026-01-01") for each in turns] == [True, False]
-    turns[0].give_up()
-    assert not turns[1].once("night 2026-01-01")
-    assert turns[1].once("night 2026-01-02")
+def nightly(database: Database, folder: Path, turns: Turns, clock: Clock) -> Nightly:
+    folders = Folders(Spool(folder / "spool"), Spool(folder / "objects"), folder)
+    return Nightly(Retention(), database, folders, [], clock, turns)
+
+
+def test_a_night_s_work_is_done_once(two: tuple[Database, Database], tmp_path: Path) -> None:
+    """One begins and is gone; the other does it, and nobody does it again."""
+    ticks, clock = Ticks(), builders.FakeClock()
+    one, other = (
+        nightly(each, tmp_path, Turns(each, name, clock, ticks), clock)
+        for each, name in zip(two, ("one", "other"), strict=True)
+    )
+    two[0].write(lambda c: note(c, "night 2026-01-01", ""))  # as there were
+    assert not one.look()  # no night has come
+    one.come()
+    other.come()
+    assert not one.look(go_on=lambda: False)
+    assert not other.look()
+    ticks.now_s += HELD_S + 1
+    clock.advance(HELD_S + 1)
+    assert other.look()
+    ticks.now_s += HELD_S + 1
+    clock.advance(HELD_S + 1)
+    one.come()
+    assert not one.look()
+    clock.advance(86_400)
+    one.come()
+    assert one.look()
+    with two[0].read() as connection:
+        names = set(connection.execute(select(schema.turns.c.name)).scalars())
+    assert names == {"nightly", "nightly come", "nightly counted", "nightly done"}
+
+
+def test_a_night_s_work_waits_for_the_database(tmp_path: Path) -> None:
+    with PostgreSQL() as server:
+        database, clock = Database(server.of_folder(tmp_path)), builders.FakeClock()
+        work = nightly(database, tmp_path, Turns(database, "one", clock), clock)
+        work.come()
+        server.stop()
+        with pytest.raises(UnavailableError):
+            work.look()
+        server.start()
+        wait_until(lambda: _looked(work), 30)
+        database.close()
+
+
+def _looked(work: Nightly) -> bool:
+    try:
+        return work.look()
+    except UnavailableError:
+        return False
 
 
 def test_a_hint_reaches_the_other_process(two: tuple[Database, Database]) -> None:

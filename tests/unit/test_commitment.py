@@ -9,7 +9,7 @@ import pytest
 
 from daemon import schema, status, unpark
 from daemon.asker import REPORT, Asker
-from daemon.commitment import RESEND, Reports, trust_stored
+from daemon.commitment import RESEND, Reports, forget_answered, trust_stored
 from daemon.config_destination import Destination
 from daemon.deliver import Deliverer, park_unknown
 from daemon.errors import UnavailableError
@@ -229,6 +229,22 @@ def test_a_repeated_report_changes_nothing_and_is_content(site: Site) -> None:
     for _ in range(2):
         assert site.take(report(request)) == 0x0000
     assert site.rows.story("delivery").count("delivered") == 2
+
+
+def test_a_request_that_is_answered_is_forgotten_in_time(site: Site) -> None:
+    request = site.asked()
+    before = site.rows.clock() + 1
+
+    def forget(before_us: int) -> int:
+        return site.rows.database.write(lambda c: forget_answered(c, before_us, 10))
+
+    assert forget(before) == 0  # it is waited for
+    site.take(report(request, committed=[0]))
+    assert forget(before) == 0
+    site.take(report(request))
+    assert forget(before - 1) == 0  # it may be reported on again
+    assert forget(before) == 1
+    assert site.rows.all(schema.commitments) == []
 
 
 def test_a_report_on_part_of_a_request_leaves_the_rest_waiting(site: Site) -> None:

@@ -32,12 +32,14 @@ def made(folder: Path, clock: FakeClock, **tables: object) -> Iterator[Service]:
 def test_a_service_deletes_at_night_what_its_configuration_says(
     tmp_path: Path, days: int, left: str
 ) -> None:
-    with made(tmp_path, FakeClock(), retention={"instances_days": days}) as service:
+    clock = FakeClock()
+    with made(tmp_path, clock, retention={"instances_days": days}) as service:
         rows = Rows(service.database)
         rows.receive()
         rows.clock.advance(QUIET_S)
         rows.assembler(eligible=lambda hashes: None).sweep()
         for _ in range(2):
+            clock.advance(86_400)
             service.nightly()
         assert [row.file for row in rows.all(schema.instances)] == [left]
 

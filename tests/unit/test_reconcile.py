@@ -1,7 +1,6 @@
 """Rows against files: what is missing, damaged, nobody's, or contradicts itself."""
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,9 +121,7 @@ def test_what_retention_deleted_is_missed_by_nobody(state: State) -> None:
 def test_a_service_that_stops_leaves_the_rest_for_another_night(state: State) -> None:
     for number in (1, 2):
         age(state.spool.path(builders.spooled(state.spool, Picture(f"1.2.3.{number}"))))
-    stopping = threading.Event()
-    stopping.set()
-    assert reconcile.sweep(state.rows.database, state.images, stopping=stopping) == 0
+    assert reconcile.sweep(state.rows.database, state.images, go_on=lambda: False) == 0
     assert state.sweep(state.images) == 2
 
 

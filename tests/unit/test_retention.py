@@ -1,6 +1,5 @@
 """Retention: what goes, what never goes, what a kill leaves, and what comes after."""
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,14 +66,17 @@ class Site:
             Path("unused"), retention={"instances_days": DAYS, "results_days": DAYS, **days}
         ).retention
         opened = database or self.rows.database
-        event = threading.Event()
-        return Retention(settings, opened, self.spool, self.objects, self.rows.clock, event)
+        return Retention(settings, opened, self.spool, self.objects, self.rows.clock)
+
+    def night(self, database: Any = None, **days: int) -> None:
+        """Let a night pass."""
+        self.rows.clock.advance(86_400)
+        self.retention(database, **days).run(f"{self.rows.clock()}")
 
     def nights(self, count: int, **days: int) -> None:
         """Let nights pass."""
         for _ in range(count):
-            self.rows.clock.advance(86_400)
-            self.retention(**days).run()
+            self.night(**days)
 
     def files(self, table: Table) -> list[str]:
         """Return what the rows say of their files."""
@@ -333,7 +335,7 @@ def test_a_kill_at_any_step_leaves_no_row_without_its_file(site: Site, at: int, 
     site.delivered()
     site.nights(DAYS)
     with killed():
-        site.retention(DyingDatabase(site.rows.database, at, when)).run()
+        site.night(DyingDatabase(site.rows.database, at, when))
     site.check()
     site.nights(2)  # one may have gone uncounted
     assert site.state() == GONE
@@ -344,16 +346,22 @@ def test_a_night_has_seven_writes(site: Site) -> None:
     site.delivered()
     site.nights(DAYS)
     with killed():
-        site.retention(DyingDatabase(site.rows.database, 7, "after")).run()
+        site.night(DyingDatabase(site.rows.database, 7, "after"))
     assert site.state() == GONE
 
 
 def test_a_service_that_stops_leaves_the_rest_for_another_night(site: Site) -> None:
     site.delivered()
     site.nights(DAYS)
-    stopped = site.retention()
-    stopped._stopping.set()
-    stopped.run()
+    site.retention().run("another", go_on=lambda: False)
+    assert site.state() == KEPT
+
+
+def test_a_night_whose_work_is_done_again_counts_once(site: Site) -> None:
+    site.delivered()
+    for _ in range(2 * DAYS):
+        site.retention().run("the same")
+    assert site.rows.study().days_at_rest == 1
     assert site.state() == KEPT
 
 
@@ -411,10 +419,10 @@ def test_an_image_that_comes_again_while_its_file_is_doomed_is_kept(site: Site) 
     site.delivered()
     site.nights(DAYS)
     with killed():  # doomed, and not deleted yet
-        site.retention(DyingDatabase(site.rows.database, 2, "after")).run()
+        site.night(DyingDatabase(site.rows.database, 2, "after"))
     assert site.files(schema.instances) == ["doomed"]
     site.receive()
-    site.retention().run()
+    site.night()
     assert site.files(schema.instances) == ["kept"]
     site.check()
 
