@@ -6,6 +6,7 @@ What is sent is always the bytes that were stored when the object was built.
 import logging
 import threading
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +19,11 @@ from daemon.bell import Bell
 from daemon.clock import Clock
 from daemon.database import Database
 from daemon.due import windows
-from daemon.errors import UnavailableError
+from daemon.errors import LostTurn, UnavailableError
 from daemon.events import move_delivery
 from daemon.lifecycle import DeliveryState, FileState
 from daemon.pulse import Pulse
-from daemon.rest import settle_and_release, settle_study
+from daemon.rest import settle_and_release
 from daemon.retry import RetryPolicy, Verdict
 from daemon.spool import Spool
 from daemon.ways import Receiver
@@ -31,8 +32,9 @@ from dicom_io.scu import Outcome, StoreResult
 
 log = logging.getLogger(__name__)
 _BATCH = 100  # objects of one association
-_WAITING = (DeliveryState.PENDING, DeliveryState.STORED)
-Send = Callable[[Receiver, Sequence[Path], Callable[[StoreResult], None]], object]
+Send = Callable[
+    [Receiver, Sequence[Path], Callable[[StoreResult], None], Callable[[], None]], object
+]
 
 
 @dataclass(frozen=True)
@@ -79,20 +81,40 @@ class Deliverer:
         self._asker = asker
         self._suspects: set[int] = set()  # failed within an association, this one or before
 
-    def deliver_due(self, alive: Callable[[], None] = lambda: None) -> int:
+    def deliver_due(
+        self,
+        alive: Callable[[], None] = lambda: None,
+        mine: Callable[[], bool] = lambda: True,
+    ) -> int:
         """Send one batch of what is due; return how many were tried.
 
-        `alive` is called at every answer of the peer: a slow PACS is not a stuck thread.
+        `alive` is called all the while: a slow PACS is not a stuck thread. A batch ends after the
+        object at hand once it is not this process any more that sends: `mine`.
         """
         due = batch(self._due(), self._suspects)
         if not due:
             return 0
-        by_path = {self._objects.path(item.file_hash): item for item in due if self._whole(item)}
-        settled: set[int] = set()
+        by_path: dict[Path, Due] = {}
+        for item in due:
+            alive()
+            if self._whole(item):
+                by_path[self._objects.path(item.file_hash)] = item
         failpoints.reach("deliver.due")
+        if by_path and mine():
+            try:
+                self._send_all(by_path, alive, mine)
+            except LostTurn as error:
+                extra = {"action": "turn_lost", "destination": self._peer.name}
+                log.warning("%s", error, extra=extra)
+        return len(due)
+
+    def _send_all(
+        self, by_path: dict[Path, Due], alive: Callable[[], None], mine: Callable[[], bool]
+    ) -> None:
+        """Send files and record the answers; raise `LostTurn` where somebody else sends now."""
+        settled: set[int] = set()
 
         def on_result(result: StoreResult) -> None:
-            alive()
             item = by_path[result.path]
             settled.add(item.delivery_id)
             if result.outcome is Outcome.TRANSIENT:
@@ -101,16 +123,16 @@ class Deliverer:
                 self._suspects.discard(item.delivery_id)
             failpoints.reach("deliver.answered")
             self._settle(item, result.outcome, result.status, result.detail)
+            if not mine():
+                raise LostTurn(f"another process sends to {self._peer.name} now")
 
         try:
-            if by_path:
-                self._send(self._peer, list(by_path), on_result)
+            self._send(self._peer, list(by_path), on_result, alive)
         except PeerError as error:
             outcome = Outcome.TRANSIENT if error.transient else Outcome.PERMANENT
             for item in by_path.values():
                 if item.delivery_id not in settled:
                     self._settle(item, outcome, None, str(error))
-        return len(due)
 
     def _due(self) -> list[Due]:
         table, objects, analyses = schema.deliveries, schema.objects, schema.analyses
@@ -243,11 +265,12 @@ class Deliverer:
 
         def alive() -> None:
             pulse()
-            mine()  # a batch may take longer than a turn is held
+            with suppress(UnavailableError):  # what cannot be held on to now may be later
+                mine()  # a batch, or one object, may take longer than a turn is held
 
         while not stopping.is_set():
             pulse()
-            worked = self.deliver_due(alive) if mine() else 0
+            worked = self.deliver_due(alive, mine) if mine() else 0
             if (
                 worked and self._asker is not None
             ):  # the batch is over: it asks for all of a version
@@ -271,25 +294,3 @@ def _lose(connection: Connection, item: Due) -> None:
     connection.execute(
         update(objects).where(objects.c.id == owner.scalar_subquery()).values(file=FileState.LOST)
     )
-
-
-def park_unknown(connection: Connection, names: Sequence[str], now_us: int) -> None:
-    """Park what waits for destinations that are no longer configured: nobody would send it.
-
-    What they stored and did not commit to waits too: nobody would ask.
-    """
-    table, objects, analyses = schema.deliveries, schema.objects, schema.analyses
-    tallies = schema.tallies  # which know of every destination that there was
-    unknown = select(tallies.c.destination).where(
-        tallies.c.entity == "delivery", tallies.c.destination.not_in(names)
-    )
-    rows = connection.execute(
-        select(table.c.id, table.c.destination, analyses.c.study_id)
-        .join(objects, objects.c.id == table.c.object_id)
-        .join(analyses, analyses.c.id == objects.c.analysis_id)
-        .where(table.c.state.in_(_WAITING), table.c.destination.in_(unknown))
-    ).all()
-    for row in rows:
-        words = f"destination {row.destination} is no longer configured"
-        move_delivery(connection, row.id, DeliveryState.PARKED, words, now_us)
-        settle_study(connection, row.study_id, now_us)

@@ -7,6 +7,7 @@ DaemonError
  ├─ UnavailableError   4  a port, peer, folder or database cannot be had
  ├─ IllegalTransition     a state machine was asked for a move its table does not hold
  ├─ LostLease             another worker has taken the job over; this one's answer is dropped
+ ├─ LostTurn              another process does this work now; what is left of it is that one's
  ├─ AttemptFailed         one attempt at an analysis failed; says why
  └─ DamagedFile           a stored file has not the bytes any more that it was acknowledged with
 
@@ -48,6 +49,10 @@ class IllegalTransition(DaemonError):
 
 class LostLease(DaemonError):
     """The job's fencing token has moved on."""
+
+
+class LostTurn(DaemonError):
+    """Work that one process at a time does is another's now."""
 
 
 class AttemptFailed(DaemonError):

@@ -1,16 +1,25 @@
 """The way to every destination: one thread sends, one asks for commitment where that is wanted."""
 
+from collections.abc import Sequence
 from functools import partial
 
+from sqlalchemy import Connection, select
+
+from daemon import schema
 from daemon.asker import Asker
 from daemon.bell import Bell
 from daemon.commitment import trust_stored
 from daemon.common import Common
 from daemon.config_destination import Destination
-from daemon.deliver import Deliverer, park_unknown
+from daemon.deliver import Deliverer
+from daemon.events import move_delivery
+from daemon.lifecycle import DeliveryState
+from daemon.rest import settle_study
 from daemon.threads import Threads
 from daemon.ways import peer
 from dicom_io.scu import Remote
+
+_WAITING = (DeliveryState.PENDING, DeliveryState.STORED)
 
 
 class Outbox:
@@ -79,3 +88,25 @@ class Outbox:
         database.write(lambda c: park_unknown(c, names, now))
         for file_hash in database.write(lambda c: trust_stored(c, trusted, now)):
             common.folders.objects.remove(file_hash)
+
+
+def park_unknown(connection: Connection, names: Sequence[str], now_us: int) -> None:
+    """Park what waits for destinations that are no longer configured: nobody would send it.
+
+    What they stored and did not commit to waits too: nobody would ask.
+    """
+    table, objects, analyses = schema.deliveries, schema.objects, schema.analyses
+    tallies = schema.tallies  # which know of every destination that there was
+    unknown = select(tallies.c.destination).where(
+        tallies.c.entity == "delivery", tallies.c.destination.not_in(names)
+    )
+    rows = connection.execute(
+        select(table.c.id, table.c.destination, analyses.c.study_id)
+        .join(objects, objects.c.id == table.c.object_id)
+        .join(analyses, analyses.c.id == objects.c.analysis_id)
+        .where(table.c.state.in_(_WAITING), table.c.destination.in_(unknown))
+    ).all()
+    for row in rows:
+        words = f"destination {row.destination} is no longer configured"
+        move_delivery(connection, row.id, DeliveryState.PARKED, words, now_us)
+        settle_study(connection, row.study_id, now_us)

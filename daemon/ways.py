@@ -44,14 +44,17 @@ def remote(destination: Destination, calling_ae: str, tls: ssl.SSLContext | None
 
 
 def send(
-    there: Receiver, paths: Sequence[Path], on_result: Callable[[StoreResult], None]
+    there: Receiver,
+    paths: Sequence[Path],
+    on_result: Callable[[StoreResult], None],
+    on_tick: Callable[[], None],
 ) -> object:
     """Send files; see `scu.store` and `dicomweb.store`."""
     if isinstance(there, Archive):
         from dicom_io import dicomweb  # with requests: only where it is configured
 
-        return dicomweb.store(there, paths, on_result)
-    return scu.store(there, paths, on_result)
+        return dicomweb.store(there, paths, on_result, on_tick)
+    return scu.store(there, paths, on_result, on_tick=on_tick)
 
 
 def echo(there: Receiver) -> str:

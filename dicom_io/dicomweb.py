@@ -65,10 +65,12 @@ def store(
     archive: Archive,
     paths: Sequence[Path],
     on_result: Callable[[StoreResult], None] = lambda result: None,
+    on_tick: Callable[[], None] = lambda: None,
 ) -> list[StoreResult]:
     """Store files (PS3.18 10.5), each in a request of its own, byte for byte.
 
-    Every file has a result, in the order of `paths`.
+    Every file has a result, in the order of `paths`; `on_result` is called as they come, and
+    `on_tick` before each file. What `on_result` raises ends it before the next file.
 
     Raises
     ------
@@ -78,6 +80,7 @@ def store(
     results = []
     with _session(archive) as session:
         for path in paths:
+            on_tick()
             result = _stored(archive, session, path)
             on_result(result)
             results.append(result)

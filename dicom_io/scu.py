@@ -105,12 +105,14 @@ def store(
     paths: Sequence[Path],
     on_result: Callable[[StoreResult], None] | None = None,
     progress_timeout_s: float = 60,
+    on_tick: Callable[[], None] = lambda: None,
 ) -> list[StoreResult]:
     """C-STORE files over one association (more only if they need over 128 contexts).
 
     Every file has a result, in the order of `paths`; `on_result` is called in the calling thread
-    as results come. A peer that neither reads nor answers for `progress_timeout_s` is cut off;
-    files that it did not answer are TRANSIENT.
+    as results come, and so is `on_tick`, ten times a second. What `on_result` raises ends the
+    association before the next file. A peer that neither reads nor answers for
+    `progress_timeout_s` is cut off; files that it did not answer are TRANSIENT.
 
     Raises
     ------
@@ -126,7 +128,7 @@ def store(
 
     for position, batch in enumerate(_batches(paths, keep)):
         try:
-            batch.send(remote, keep, progress_timeout_s)
+            batch.send(remote, keep, progress_timeout_s, on_tick)
         except PeerError as error:
             if position == 0:
                 raise
@@ -171,11 +173,22 @@ class _Batch:
         self._files[number] = (path, meta)
         return True
 
-    def send(self, remote: Remote, keep: _Keep, progress_timeout_s: float) -> None:
+    def send(
+        self,
+        remote: Remote,
+        keep: _Keep,
+        progress_timeout_s: float,
+        on_tick: Callable[[], None],
+    ) -> None:
         """Send every file and hand on its result."""
         contexts = [build_context(*pair) for pair in self._pairs]
         line = Line(remote, contexts, progress_timeout_s)
-        line.run(lambda assoc: self._work(assoc, line), lambda: self._hand_on(keep))
+
+        def tick() -> None:
+            on_tick()
+            self._hand_on(keep)
+
+        line.run(lambda assoc: self._work(assoc, line), tick)
         self.fail(keep, line.trouble or "the peer ended the association without an answer")
 
     def fail(self, keep: _Keep, why: str) -> None:

@@ -73,12 +73,17 @@ class FakeSend:
     associations: int = 0
 
     def __call__(
-        self, peer: Remote, paths: Sequence[Path], on_result: Callable[[StoreResult], None]
+        self,
+        peer: Remote,
+        paths: Sequence[Path],
+        on_result: Callable[[StoreResult], None],
+        on_tick: Callable[[], None],
     ) -> None:
         """Send, as `daemon.deliver` asks it."""
         self.associations += 1
         aborted = False
         for path in paths:
+            on_tick()
             aborted = aborted or path == self.aborts_at
             if aborted:  # as `dicom_io.scu` reports every file that got no answer
                 on_result(StoreResult(path, Outcome.TRANSIENT, None, "no answer"))

@@ -208,7 +208,11 @@ class Archive:
     held: dict[str, bytes] = field(default_factory=dict)  # by SOP Instance UID
 
     def __call__(
-        self, peer: Remote, paths: Sequence[Path], on_result: Callable[[StoreResult], None]
+        self,
+        peer: Remote,
+        paths: Sequence[Path],
+        on_result: Callable[[StoreResult], None],
+        on_tick: Callable[[], None],
     ) -> None:
         """Take files, as `daemon.deliver` asks it."""
         if self.script and self.script[0] in ("unreachable", "rejected"):

@@ -23,7 +23,8 @@ from daemon.clock import now_us, seconds
 from daemon.commitment import Reports
 from daemon.custody import Custody
 from daemon.database import Database
-from daemon.deliver import Deliverer, park_unknown
+from daemon.deliver import Deliverer
+from daemon.outbox import park_unknown
 from daemon.spool import Spool
 from daemon.status import Page
 from daemon.store import Received, add_instance

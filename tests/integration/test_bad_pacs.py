@@ -87,9 +87,12 @@ class Outbox:
         """Return the work for the archive at this port."""
 
         def send(
-            peer: Remote, paths: Sequence[Path], on_result: Callable[[StoreResult], None]
+            peer: Remote,
+            paths: Sequence[Path],
+            on_result: Callable[[StoreResult], None],
+            on_tick: Callable[[], None],
         ) -> object:
-            return scu.store(peer, paths, on_result, progress_s)
+            return scu.store(peer, paths, on_result, progress_s, on_tick)
 
         peer = Remote("pacs", ae_title, "127.0.0.1", port, "AXNODE")
         rows = self.rows

@@ -4,9 +4,10 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from daemon import jobs, migrations, schema
 from daemon.clock import Clock, now_us, seconds
 from daemon.commands import check
 from daemon.config import Retention, parse
+from daemon.config_destination import Destination
 from daemon.database import Database, has_schema
+from daemon.deliver import Deliverer, Send
 from daemon.errors import UnavailableError
 from daemon.hints import ANALYSES, Hints
 from daemon.presence import GONE_S, Presence, processes
@@ -33,12 +36,15 @@ from daemon.spool import Folders, Spool
 from daemon.store import Received, add_instance
 from daemon.troubles import troubles
 from daemon.turns import HELD_S, Turns, note
+from daemon.ways import Receiver, remote
 from dicom_io.errors import StoreRefused
 from dicom_io.frames import read_header
+from dicom_io.scu import Outcome, StoreResult
 from tests import builders
 from tests.builders import US
 from tests.console import FakeRunning
 from tests.fakes import FakeClock
+from tests.fakes import FakeSend
 from tests.node import Node
 from tests.peers import wait_until
 from tests.postgres import PostgreSQL
@@ -200,6 +206,81 @@ def test_a_turn_is_one_process_s_until_it_is_gone(two: tuple[Database, Database]
     other.give_up()
     ticks.now_s += 3
     assert one.mine("deliver pacs")
+
+
+class Senders:
+    """Two processes that send to one destination, which holds what arrives."""
+
+    def __init__(self, two: tuple[Database, Database], folder: Path) -> None:
+        self.rows = builders.Rows(two[0])
+        self.objects = Spool(folder / "objects")
+        self.rows.delivering(self.objects, count=4)
+        self.ticks = Ticks()
+        self.turns = [
+            Turns(each, name, self.rows.clock, self.ticks)
+            for each, name in zip(two, ("one", "other"), strict=True)
+        ]
+
+    def mine(self, process: int) -> bool:
+        """Ask for the turn."""
+        return self.turns[process].mine("deliver pacs")
+
+    def pass_time(self, by_s: float) -> None:
+        """Let time pass for both."""
+        self.ticks.now_s += by_s
+        self.rows.clock.advance(by_s)
+
+    def deliver(self, process: int, database: Database, send: Send) -> None:
+        """Send a batch."""
+        peer = remote(
+            Destination(name="pacs", ae_title="PACS", host="127.0.0.1", port=4242), "AXNODE"
+        )
+        deliverer = Deliverer(peer, database, self.objects, self.rows.clock, send=send)
+        assert self.mine(process)
+        deliverer.deliver_due(lambda: self.mine(process) and None, lambda: self.mine(process))
+
+
+def test_a_batch_ends_once_another_process_sends(
+    two: tuple[Database, Database], tmp_path: Path
+) -> None:
+    """Its turn has lapsed amid the second object."""
+    senders, number = Senders(two, tmp_path), count(1)
+
+    def lapse(path: Path) -> None:
+        if next(number) == 2:
+            senders.pass_time(HELD_S + 1)
+            assert senders.mine(1)
+
+    first, second = FakeSend(before=lapse), FakeSend()
+    senders.deliver(0, two[0], first)
+    assert len(first.sent) == 2
+    senders.deliver(1, two[1], second)
+    assert len(second.sent) == 2
+    assert len({*first.sent, *second.sent}) == 4
+    assert set(senders.rows.states(schema.deliveries)) == {"delivered"}
+
+
+def test_a_turn_is_held_on_to_while_an_object_is_on_its_way(
+    two: tuple[Database, Database], tmp_path: Path
+) -> None:
+    senders, sent = Senders(two, tmp_path), []
+
+    def slowly(
+        peer: Receiver,
+        paths: Sequence[Path],
+        on_result: Callable[[StoreResult], None],
+        on_tick: Callable[[], None],
+    ) -> None:
+        for path in paths:
+            for _ in range(3):
+                senders.pass_time(HELD_S * 0.6)
+                on_tick()
+                assert not senders.mine(1)
+            sent.append(path)
+            on_result(StoreResult(path, Outcome.STORED, 0, "stored"))
+
+    senders.deliver(0, two[0], slowly)
+    assert len(sent) == 4
 
 
 def test_work_that_nobody_does_is_told(two: tuple[Database, Database]) -> None:

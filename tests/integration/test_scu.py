@@ -410,11 +410,13 @@ def test_a_peer_that_stops_is_cut_off(tmp_path: Path, size: int) -> None:
 
 def test_a_slow_peer_is_not_cut_off(tmp_path: Path) -> None:
     """A whole data set in one PDU takes longer than the limit, but it moves."""
+    file, ticks = write(tmp_path, "1.2.1", size=8_000_000), []
     with listening(crawl) as port:
         (result,) = store(
-            remote(port), [write(tmp_path, "1.2.1", size=8_000_000)], progress_timeout_s=1
+            remote(port), [file], progress_timeout_s=1, on_tick=lambda: ticks.append(1)
         )
     assert result.outcome == Outcome.STORED
+    assert len(ticks) > 5  # whoever waits for it is not stuck
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

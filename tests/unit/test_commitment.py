@@ -11,9 +11,10 @@ from daemon import schema, status, unpark
 from daemon.asker import REPORT, Asker
 from daemon.commitment import RESEND, Reports, forget_answered, trust_stored
 from daemon.config_destination import Destination
-from daemon.deliver import Deliverer, park_unknown
+from daemon.deliver import Deliverer
 from daemon.errors import UnavailableError
 from daemon.jobs import StoredObject
+from daemon.outbox import park_unknown
 from daemon.pulse import Pulse
 from daemon.spool import Spool
 from daemon.ways import remote

@@ -13,8 +13,9 @@ from daemon.clock import seconds
 from daemon.commitment import Reports, trust_stored
 from daemon.custody import Custody
 from daemon.database import Database
-from daemon.deliver import Deliverer, park_unknown
+from daemon.deliver import Deliverer
 from daemon.lifecycle import FileState
+from daemon.outbox import park_unknown
 from daemon.refused import refusals
 from daemon.retention import Retention
 from daemon.retry import RetryPolicy

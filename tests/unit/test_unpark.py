@@ -7,8 +7,9 @@ import pytest
 
 from daemon import schema, unpark
 from daemon.config_destination import Destination
-from daemon.deliver import Deliverer, park_unknown
+from daemon.deliver import Deliverer
 from daemon.errors import InputError
+from daemon.outbox import park_unknown
 from daemon.spool import Spool
 from daemon.ways import remote
 from dicom_io.scu import Outcome
