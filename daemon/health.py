@@ -13,7 +13,7 @@ from daemon.database import Database
 from daemon.errors import UnavailableError
 from daemon.spool import Spool
 from daemon.threads import Threads
-from daemon.troubles import Trouble, of_service, troubles
+from daemon.troubles import Trouble, of_rows
 
 
 class Health:
@@ -105,6 +105,10 @@ class Health:
                 return troubles(connection, self, self._destinations())
         except UnavailableError:
             return of_service(self)
+    def troubles_of_rows(self) -> Sequence[Trouble]:
+        """Return what is wrong with the work; raise `UnavailableError` where nobody can say."""
+        with self._database.read() as connection:
+            return of_rows(connection, self._destinations())
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics."""

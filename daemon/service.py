@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ from daemon.presence import Presence
 from daemon.receiving import Receiving
 from daemon.roles import EVERY, Role
 from daemon.threads import Threads
-from daemon.troubles import Trouble, of_service
+from daemon.troubles import of_service
 from daemon.turns import Turns
 
 if TYPE_CHECKING:
@@ -175,9 +175,11 @@ class Service:
             self._threads.start("hints", partial(self._hints.listen, self._stopping))
             self._threads.start("presence", partial(self._presence.run, self._stopping))
         if self.config.notify.webhook is not None:
-            from daemon.notify import notifier
+            from daemon.notify import Notifiers
 
-            told = notifier(self.config, self._troubles_to_tell)
+            own, of_rows = partial(of_service, self.health), self.health.troubles_of_rows
+            mine = partial(self._turns.mine, "notify")
+            told = Notifiers(self.config, own, of_rows, self.database, mine)
             self._threads.start("notify", partial(told.run, self._stopping))
         self._notes.activity(started=True)
         systemd.notify("READY=1")
@@ -223,13 +225,6 @@ class Service:
     def _end_trail(self) -> None:
         if self._trail is not None:
             self._trail.stop()
-
-    def _troubles_to_tell(self) -> Sequence[Trouble]:
-        """Return this process's own, and those of the rows where no other process tells them."""
-        with suppress(UnavailableError):
-            if self._turns.mine("notify"):
-                return self.health.troubles()
-        return of_service(self.health)
 
     def nightly(self) -> None:
         """Do tonight's work, unless it is done."""

@@ -55,13 +55,18 @@ def troubles(
     destinations
         Names of those that are configured.
     """
-    found = [*of_service(service), *_of_rows(connection, destinations)]
+    found = [*of_service(service), *of_rows(connection, destinations)]
     return tuple(sorted(found, key=lambda each: not each.serious))
 
 
 def of_service(service: Ailing) -> tuple[Trouble, ...]:
     """Return what is wrong with the service itself, whatever the rows say."""
     return tuple(_of_service(service))
+
+
+def of_rows(connection: Connection, destinations: Sequence[str]) -> tuple[Trouble, ...]:
+    """Return what is wrong with the work, whichever process looks."""
+    return tuple(_of_rows(connection, destinations))
 
 
 def _of_service(service: Ailing) -> Iterator[Trouble]:

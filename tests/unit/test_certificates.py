@@ -18,6 +18,7 @@ from daemon.config import Config, parse
 from daemon.errors import ConfigError, UnavailableError
 from daemon.service import Service
 from daemon.setup import lock
+from daemon.troubles import of_service
 from dicom_io.errors import PeerError
 from dicom_io.scu import Remote, echo
 from dicom_io.tls import TlsFiles, client_context
@@ -225,7 +226,7 @@ def test_the_nightly_check_warns(service: Service, caplog: pytest.LogCaptureFixt
 
 
 def test_a_person_is_told_of_each_that_ends_soon(service: Service) -> None:
-    told = [each.words.partition(":")[0] for each in service.health.troubles()]
+    told = [each.words.partition(":")[0] for each in of_service(service.health)]
     assert told[-2:] == ["tls.certificate", "http.certificate"]
 
 

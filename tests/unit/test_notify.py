@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from daemon.notify import Message, Notifier, to_webhook
+from daemon import told as notes
+from daemon.errors import UnavailableError
+from daemon.notify import Book, Message, Notifier, Notifiers, to_webhook
 from daemon.troubles import PARKED, Trouble, troubles
 from tests import builders
 from tests.builders import Rows
@@ -23,17 +25,22 @@ PACS = Trouble("destination pacs", "deliveries to pacs fail", "try C-ECHO", True
 class Site:
     """A notifier whose troubles and channel a test plays."""
 
-    def __init__(self) -> None:
+    def __init__(self, book: Book | None = None) -> None:
         self.ticks = Ticks()
         self.found: list[Trouble] = []
         self.posted: list[tuple[str, str]] = []
+        self.messages: list[Message] = []
         self.broken = False
-        self.notifier = Notifier("NODE@host", lambda: self.found, self.post, self.ticks)
+        self.mine = True
+        self.notifier = Notifier(
+            "NODE@host", lambda: self.found, self.post, self.ticks, book, lambda: self.mine
+        )
 
     def post(self, message: Message) -> None:
         """Take a message, or fail as the test says."""
         if self.broken:
             raise ConnectionRefusedError(111, "connection refused")
+        self.messages.append(message)
         self.posted.append((message.state, message.key))
 
     def turn(self, *found: Trouble, after_s: float = 60.0) -> list[tuple[str, str]]:
@@ -76,18 +83,48 @@ def test_what_could_not_be_told_is_told_later() -> None:
     assert site.turn() == [("over", "unready disk")]
 
 
+def parked(number: int) -> Trouble:
+    return Trouble(PARKED, f"{number} studies are parked", "open them", False, number=number)
+
+
 def test_one_more_that_is_parked_is_told_and_one_less_is_not() -> None:
     site = Site()
-
-    def parked(number: int) -> Trouble:
-        return Trouble(PARKED, f"{number} studies are parked", "open them", False, number=number)
-
     assert site.turn(parked(1)) == [("begun", PARKED)]
     assert site.turn(parked(1)) == []
     assert site.turn(parked(3)) == [("begun", PARKED)]
     assert site.turn(parked(2)) == []
     assert site.turn(parked(3)) == [("begun", PARKED)]
     assert site.turn() == [("over", PARKED)]
+
+
+@pytest.mark.engines
+def test_who_tells_next_tells_no_false_end_and_no_beginning_again(tmp_path: Path) -> None:
+    """The turn to tell goes from one process to another and back, whenever it likes."""
+    with builders.database(tmp_path) as database:
+        one, other = (Site(notes.Rows(database)) for _ in range(2))
+        other.mine = False
+        assert one.turn(DISK, parked(3)) == [("begun", DISK.key), ("begun", PARKED)]
+        assert other.turn(DISK, parked(3)) == []
+        one.mine, other.mine = False, True
+        assert one.turn(DISK, parked(2)) == []
+        assert notes.Rows(database).read()[PARKED].number == 3  # who has not the turn notes nothing
+        assert other.turn(DISK, parked(2)) == []
+        one.mine, other.mine = True, False
+        assert one.turn(DISK, parked(3)) == [("begun", PARKED)]
+        one.mine, other.mine = False, True
+        assert other.turn() == [("over", DISK.key), ("over", PARKED)]
+        assert [(each.text, each.serious) for each in other.messages] == [
+            ("NODE@host: over: disk: less is free", True),
+            ("NODE@host: over: 3 studies are parked", False),
+        ]
+        one.mine = True
+        assert one.turn() == other.turn() == []
+
+
+def test_who_loses_the_turn_while_it_tells_stops(tmp_path: Path) -> None:
+    site = Site()
+    site.notifier._mine = iter([True, True, False]).__next__
+    assert site.turn(DISK, parked(1)) == [("begun", DISK.key)]
 
 
 @contextmanager
@@ -132,6 +169,23 @@ def test_a_webhook_gets_json_and_the_secret() -> None:
             },
         )
     ]
+
+
+def test_a_trouble_of_the_rows_is_not_over_because_nobody_can_ask_them(tmp_path: Path) -> None:
+    found: list[list[Trouble] | None] = [[parked(1)], None, [parked(1)], []]
+
+    def of_rows() -> list[Trouble]:
+        now = found.pop(0)
+        if now is None:
+            raise UnavailableError("database: does not answer")
+        return now
+
+    with webhook(200) as (url, told), builders.database(tmp_path) as database:
+        config = builders.config(tmp_path, notify={"webhook": url})
+        notifiers = Notifiers(config, lambda: [], of_rows, database, lambda: True)
+        while found:
+            notifiers.turn()
+    assert [message["state"] for _, message in told] == ["begun", "over"]
 
 
 def test_a_webhook_that_refuses_has_not_been_told() -> None:
