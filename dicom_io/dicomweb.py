@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import requests
 from dicomweb_client.api import DICOMwebClient
@@ -17,6 +17,7 @@ from dicom_io.errors import PeerError
 from dicom_io.scu import Outcome, StoreResult, classify
 
 _TIMEOUT_S = (10.0, 60.0)  # to connect; between two bytes
+_PIECE = 1 << 18  # bytes of a file that are read at once
 _JSON = "application/dicom+json"
 _LATER = frozenset({401, 403, 404, 408, 425, 429})  # an admin, or time, puts it right
 # FailedSOPSequence, FailureReason, ReferencedSOPSequence (PS3.18 annex I)
@@ -70,7 +71,7 @@ def store(
     """Store files (PS3.18 10.5), each in a request of its own, byte for byte.
 
     Every file has a result, in the order of `paths`; `on_result` is called as they come, and
-    `on_tick` before each file. What `on_result` raises ends it before the next file.
+    `on_tick` at each piece of a file. What `on_result` raises ends it before the next file.
 
     Raises
     ------
@@ -80,39 +81,79 @@ def store(
     results = []
     with _session(archive) as session:
         for path in paths:
-            on_tick()
-            result = _stored(archive, session, path)
+            result = _stored(archive, session, path, on_tick)
             on_result(result)
             results.append(result)
     return results
 
 
-def _stored(archive: Archive, session: requests.Session, path: Path) -> StoreResult:
+def _stored(
+    archive: Archive, session: requests.Session, path: Path, on_tick: Callable[[], None]
+) -> StoreResult:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            body = _Body(file, path.stat().st_size, on_tick)
+            answer = _posted(archive, session, body)
     except OSError as error:
         words = f"the file cannot be read ({error.strerror})"
         return StoreResult(path, Outcome.TRANSIENT, None, words)
-    mark = secrets.token_hex(16)
-    head = f"--{mark}\r\nContent-Type: application/dicom\r\n\r\n".encode()
-    headers = {
-        "Content-Type": f'multipart/related; type="application/dicom"; boundary={mark}',
-        "Accept": _JSON,
-    }
-    body = b"".join((head, data, f"\r\n--{mark}--\r\n".encode()))
-    answer = _asked(
-        archive,
-        lambda: session.post(
-            f"{archive.url}/studies",
-            data=body,
-            headers=headers,
-            timeout=_TIMEOUT_S,
-            allow_redirects=False,  # it would be asked again without the object
-        ),
-    )
     if answer.status_code in _LATER or answer.status_code == 503:
         raise PeerError(f"{archive} answered {_words(answer)}", transient=True)
     return _result(path, answer)
+
+
+def _posted(archive: Archive, session: requests.Session, body: "_Body") -> requests.Response:
+    kind = f'multipart/related; type="application/dicom"; boundary={body.mark}'
+    try:
+        return _asked(
+            archive,
+            lambda: session.post(
+                f"{archive.url}/studies",
+                data=body,
+                headers={"Content-Type": kind, "Accept": _JSON},
+                timeout=_TIMEOUT_S,
+                allow_redirects=False,  # it would be asked again without the object
+            ),
+        )
+    except PeerError:
+        if body.fault is not None:  # what looked like a broken line
+            raise body.fault from None
+        raise
+
+
+class _Body:
+    """A file as the one part of a request, read in pieces while it is sent.
+
+    Parameters
+    ----------
+    size
+        Of the file, in bytes.
+    on_tick
+        Called at each piece.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, on_tick: Callable[[], None]) -> None:
+        self.mark = secrets.token_hex(16)
+        self.fault: OSError | None = None  # why the file could not be read to its end
+        self._head = f"--{self.mark}\r\nContent-Type: application/dicom\r\n\r\n".encode()
+        self._tail = f"\r\n--{self.mark}--\r\n".encode()
+        self._file = file
+        self._size = size
+        self._on_tick = on_tick
+
+    def __len__(self) -> int:
+        return len(self._head) + self._size + len(self._tail)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._head
+        try:
+            while piece := self._file.read(_PIECE):
+                self._on_tick()
+                yield piece
+        except OSError as error:
+            self.fault = error
+            raise
+        yield self._tail
 
 
 def _result(path: Path, answer: requests.Response) -> StoreResult:

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,7 +63,9 @@ def answering(status: int, body: object = None) -> Iterator[Archive]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", "0")))
+            left = int(self.headers.get("Content-Length", "0"))
+            while left and (piece := self.rfile.read(min(left, 65_536))):
+                left -= len(piece)
             data = json.dumps(body).encode() if body is not None else b""
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
@@ -118,6 +121,29 @@ def test_answers_mean_what_the_standard_says(status: int, body: object, outcome:
     with answering(status, body) as there:
         (result,) = dicomweb.store(there, STILLS[:1])
     assert result.outcome is outcome
+
+
+def test_a_large_object_is_not_held_in_memory(tmp_path: Path) -> None:
+    large, ticks = tmp_path / "large.dcm", []
+    with large.open("wb") as file:
+        file.truncate(64 << 20)
+    with answering(200, STORED) as there:
+        dicomweb.store(there, STILLS[:1])  # what is imported and made once
+        tracemalloc.start()
+        (result,) = dicomweb.store(there, [large], on_tick=lambda: ticks.append(1))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert result.outcome is Outcome.STORED
+    assert peak < 8 << 20
+    assert len(ticks) > 10  # whoever waits for it is not stuck
+
+
+def test_a_file_that_cannot_be_read_is_not_the_archive_s_fault() -> None:
+    """It can be opened, and its bytes cannot be had."""
+    with answering(200, STORED) as there:
+        results = dicomweb.store(there, [Path("/proc/self/mem"), STILLS[0]])
+    assert [each.outcome for each in results] == [Outcome.TRANSIENT, Outcome.STORED]
+    assert results[0].detail == "the file cannot be read (Input/output error)"
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
