@@ -25,6 +25,8 @@ class Health:
         The analysing process; None: others analyse.
     receiving
         Tells whether associations are still accepted.
+    refused_reload
+        Tells why the configuration was not read again; "": it was, or not asked for.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Health:
         watched: Sequence[Certificate],
         trail: Trail | None,
         receiving: Callable[[], bool],
+        refused_reload: Callable[[], str],
     ) -> None:
         self._config = config
         self._database = database
@@ -48,12 +51,15 @@ class Health:
         self._watched = watched
         self._trail = trail
         self._receiving = receiving
+        self._refused_reload = refused_reload
         # "": it is there, or somewhere else
         self.model_problem = "the model is still loading" if child else ""
         self.model_failed = False
-        self.refused_reload = (
-            ""  # why the configuration was not read again; "": it was, or not asked
-        )
+
+    @property
+    def refused_reload(self) -> str:
+        """Why the configuration was not read again; empty: nothing is wrong with it."""
+        return self._refused_reload()
 
     def ailments(self) -> list[str]:
         """Return the threads that are stuck."""
@@ -98,13 +104,6 @@ class Health:
             return "", 0
         return self.device(), self._child.together
 
-    def troubles(self) -> Sequence[Trouble]:
-        """Return what needs a person."""
-        try:
-            with self._database.read() as connection:
-                return troubles(connection, self, self._destinations())
-        except UnavailableError:
-            return of_service(self)
     def troubles_of_rows(self) -> Sequence[Trouble]:
         """Return what is wrong with the work; raise `UnavailableError` where nobody can say."""
         with self._database.read() as connection:

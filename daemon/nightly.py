@@ -72,7 +72,7 @@ class Nightly:
         self.bell.ring()
 
     def run(self, stopping: threading.Event, pulse: Pulse) -> None:
-        """Do what the nights ask for until `stopping` is set; what is left waits for another time."""
+        """Do what the nights ask for until `stopping` is set; what is left is done later."""
 
         def go_on() -> bool:
             pulse()
@@ -99,7 +99,7 @@ class Nightly:
         return night != done and self.work(night, lambda: go_on() and self._turns.mine(_TURN))
 
     def work(self, night: str, go_on: Callable[[], bool] = lambda: True) -> bool:
-        """Do the work of one night; tell whether all of it was done. What comes first is due most."""
+        """Do the work of one night, what is due most first; tell whether all of it was done."""
         self._retention.run(night, go_on)
         swept = {
             kind.words: reconcile.sweep(self._database, kind, go_on=go_on) for kind in self._kinds

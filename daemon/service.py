@@ -3,7 +3,6 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -27,7 +26,7 @@ from daemon.commitment import Reports
 from daemon.common import Common
 from daemon.config import Config
 from daemon.database import Database
-from daemon.errors import ConfigError, DaemonError, UnavailableError
+from daemon.errors import ConfigError, UnavailableError
 from daemon.health import Health
 from daemon.hints import ANALYSES, DELIVERIES, Hints
 from daemon.http import HttpServer
@@ -35,6 +34,7 @@ from daemon.nightly import Nightly, started_calendar
 from daemon.outbox import Outbox
 from daemon.presence import Presence
 from daemon.receiving import Receiving
+from daemon.reloading import Reload, Reloading
 from daemon.roles import EVERY, Role
 from daemon.threads import Threads
 from daemon.troubles import of_service
@@ -62,7 +62,7 @@ class Service:
     child
         The analysing process, which may load its model already; left out: a new one.
     reload
-        Reads the configuration again and has the service start anew; raises where it is wrong.
+        Reads the configuration again and has the service start anew.
     roles
         What of a node this process does.
 
@@ -77,11 +77,10 @@ class Service:
         config: Config,
         now: clock.Clock = clock.now_us,
         child: Child | None = None,
-        reload: Callable[[], None] = lambda: None,
+        reload: Reload = lambda agreed: None,
         roles: frozenset[Role] = EVERY,
     ) -> None:
         self.config = config
-        self._reload = reload
         self._roles = roles
         self._trail = audit.open_trail(config, now)
         self._notes = notes = Notes(self._trail.note if self._trail else audit.nowhere)
@@ -105,6 +104,7 @@ class Service:
         holder = setup.holder(config)
         database.write(lambda c: claims.release(c, holder))
         failpoints.reach("start.opened")
+        self._reloading = Reloading(config, database, holder, reload)
         self._stopping = threading.Event()
         self._threads = Threads(self._stopping, STALL_S)
         self._turns = Turns(database, holder, now)
@@ -140,6 +140,7 @@ class Service:
             watched,
             self._trail,
             lambda: self._receiving is None or self._receiving.acceptor.alive,
+            lambda: self._reloading.refused,
         )
         self._presence = Presence(database, holder, roles, now, self.health.capacity)
         self._desk: Desk | None = None
@@ -174,6 +175,7 @@ class Service:
         if self.database.shared:
             self._threads.start("hints", partial(self._hints.listen, self._stopping))
             self._threads.start("presence", partial(self._presence.run, self._stopping))
+            self._threads.start("reload", partial(self._reloading.run, self._stopping))
         if self.config.notify.webhook is not None:
             from daemon.notify import Notifiers
 
@@ -250,9 +252,9 @@ class Service:
         self._hints.tell(DELIVERIES)
 
     def reload(self) -> None:
+        """Have every process read its configuration again; raise `DaemonError` if ours is wrong."""
+        self._reloading.every_process()
+
+    def reload_here(self) -> None:
         """Read the configuration again and start anew; raise `DaemonError` where it is wrong."""
-        try:
-            self._reload()
-        except DaemonError as error:
-            self.health.refused_reload = str(error)
-            raise
+        self._reloading.this_process()

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
 from daemon import schema
 from daemon.database import Database
 from daemon.troubles import Trouble
-from daemon.turns import note
+from daemon.turns import note, notes
 
 _MARK = "told "  # what the names of these notes begin with
 _ROOM = 128  # characters of a note
@@ -21,11 +21,9 @@ class Rows:
 
     def read(self) -> dict[str, Trouble]:
         """Return them by their keys; what to do about them nobody asks any more."""
-        table = schema.turns
-        query = select(table.c.name, table.c.holder).where(table.c.name.like(f"{_MARK}%"))
         with self.database.read() as connection:
-            found = [(row.name.removeprefix(_MARK), row.holder) for row in connection.execute(query)]
-        return {key: _trouble(key, said) for key, said in found}
+            found = notes(connection, _MARK)
+        return {key: _trouble(key, said) for key, said in found.items()}
 
     def begun(self, trouble: Trouble) -> None:
         """Add one, or change it."""

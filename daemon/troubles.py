@@ -113,6 +113,10 @@ def _of_rows(connection: Connection, destinations: Sequence[str]) -> Iterator[Tr
                 _UNANSWERED_S,
             )
     yield from _undone(connection, destinations)
+    for who, words in turns.notes(connection, turns.REFUSED).items():
+        remedy = "correct that file and reload; that process goes on with the settings of before"
+        said = f"the configuration was not read again by {words}"
+        yield Trouble(f"reload {who}", said, remedy, False)
     parked = status.counts(connection)[StudyState.PARKED]
     if parked:
         yield Trouble(

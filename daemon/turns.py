@@ -21,6 +21,8 @@ from daemon.database import Database
 HELD_S = 20.0
 _RENEWED_S = 5.0  # before it is held on to
 _ASKED_S = 2.0  # between two tries for one that somebody else holds
+REFUSED = "reload refused "
+"""What the names of notes begin with that say why a process did not read its configuration."""
 
 
 @dataclass
@@ -105,13 +107,22 @@ class Turns:
 def noted(connection: Connection, name: str) -> str:
     """Return what all processes are to know of under a name that is no turn; "": nothing."""
     table = schema.turns
-    return str(connection.execute(select(table.c.holder).where(table.c.name == name)).scalar() or "")
+    query = select(table.c.holder).where(table.c.name == name)
+    return str(connection.execute(query).scalar() or "")
+
+
+def notes(connection: Connection, beginning: str) -> dict[str, str]:
+    """Return the notes whose names have a beginning, by what follows it."""
+    table = schema.turns
+    query = select(table.c.name, table.c.holder).where(table.c.name.like(f"{beginning}%"))
+    return {row.name.removeprefix(beginning): row.holder for row in connection.execute(query)}
 
 
 def note(connection: Connection, name: str, words: str) -> None:
     """Let all processes know something, at most 128 characters, under a name that is no turn."""
     table = schema.turns
-    if not connection.execute(update(table).where(table.c.name == name).values(holder=words)).rowcount:
+    changed = update(table).where(table.c.name == name).values(holder=words)
+    if not connection.execute(changed).rowcount:
         connection.execute(insert_new(table).values(name=name, holder=words, until_us=0))
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from daemon.commands.common import add_config, read_config
@@ -65,17 +66,18 @@ def _serve(
     stop, again = threading.Event(), threading.Event()
     service: Service | None = None
 
-    def reload() -> None:
+    def reload(agreed: Callable[[], None] = lambda: None) -> None:
         read = read_config(arguments)
         chosen(arguments.role, read)
         setup.check_usable(read, config)
+        agreed()
         log.info("reloading", extra={"action": "reload"})
         again.set()
         stop.set()
 
     def hung_up(*_: object) -> None:
         try:
-            (reload if service is None else service.reload)()
+            (reload if service is None else service.reload_here)()
         except DaemonError as error:
             log.error("not reloaded", extra={"action": "reload", "reason": str(error)})
         except Exception:

@@ -9,14 +9,13 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, insert, select
 
 import sample_dicoms
 from daemon import claims, migrations, schema
-from daemon.clock import now_us, seconds
-from daemon import jobs, migrations, schema
 from daemon.clock import Clock, now_us, seconds
 from daemon.commands import check
 from daemon.config import Retention, parse
@@ -25,26 +24,25 @@ from daemon.database import Database, has_schema
 from daemon.deliver import Deliverer, Send
 from daemon.errors import UnavailableError
 from daemon.hints import ANALYSES, Hints
-from daemon.presence import GONE_S, Presence, processes
-from daemon.postgres import Patience
-from daemon.pulse import Pulse
-from daemon.roles import Role
 from daemon.nightly import Nightly
 from daemon.postgres import Patience
+from daemon.presence import GONE_S, Presence, processes
 from daemon.pulse import Pulse
+from daemon.roles import Role
 from daemon.spool import Folders, Spool
 from daemon.store import Received, add_instance
 from daemon.troubles import troubles
 from daemon.turns import HELD_S, Turns, note
 from daemon.ways import Receiver, remote
+from dicom_io import scu
 from dicom_io.errors import StoreRefused
 from dicom_io.frames import read_header
 from dicom_io.scu import Outcome, StoreResult
 from tests import builders
 from tests.builders import US
-from tests.console import FakeRunning
-from tests.fakes import FakeClock
-from tests.fakes import FakeSend
+from tests.console import USERS, FakeRunning, browser, press
+from tests.fakes import FakeClock, FakeSend
+from tests.integration.test_reload import rewrite, wait_for_line
 from tests.node import Node
 from tests.peers import wait_until
 from tests.postgres import PostgreSQL
@@ -508,9 +506,9 @@ def test_an_image_whose_commit_is_not_answered_is_sent_again(tmp_path: Path) -> 
 class Part(Node):
     """A process with some of the roles, and a model that needs no torch."""
 
-    def __init__(self, folder: Path, url: str, role: str) -> None:
+    def __init__(self, folder: Path, url: str, role: str, **tables: Any) -> None:
         shared = str(folder.parent / "shared")
-        super().__init__(folder, node={"spool_dir": shared}, database={"url": url})
+        super().__init__(folder, node={"spool_dir": shared}, database={"url": url}, **tables)
         self.command = ("tests.canary_node", "--role", role)
 
 
@@ -541,6 +539,33 @@ def test_parts_in_processes_of_their_own_are_one_node(tmp_path: Path) -> None:
         found = receiver.settle([study])
         assert found[study]["state"] == "delivered"
         assert [_listens(part.port) for part in parts] == [True, False, False, False]
+
+
+def test_a_reload_in_the_console_reaches_every_process(tmp_path: Path) -> None:
+    """Each reads its own file; one whose file is wrong goes on, and the console says which."""
+    with (
+        PostgreSQL() as server,
+        Part(tmp_path / "c", server.database("reload"), "console", users=list(USERS)) as console,
+        Part(tmp_path / "r", server.database("reload"), "receiver") as receiver,
+    ):
+        with browser(f"http://127.0.0.1:{console.http_port}", "anna") as anna:
+            rewrite(receiver, "[node]\n", '[node]\nae_title = "AXILLA"\n')
+            assert press(anna, "/settings", "/settings/reload").status_code == 303
+        for part in (console, receiver):
+            wait_for_line(part, '"action": "start"', 2)
+            part._wait_http("readyz")
+        scu.echo(receiver.remote(called_ae="AXILLA"))
+        rewrite(receiver, "quiet_period_s = 0.5", "quiet_period = 0.5")
+        with browser(f"http://127.0.0.1:{console.http_port}", "anna") as anna:
+            assert press(anna, "/settings", "/settings/reload").status_code == 303
+        wait_for_line(console, '"action": "start"', 3)
+        wait_for_line(receiver, "not reloaded")
+        console._wait_http("readyz")
+        with browser(f"http://127.0.0.1:{console.http_port}", "anna") as anna:
+            wait_until(lambda: str(receiver.state_dir) in anna.get("/").text, 30)
+            assert "study.quiet_period: unknown key" in anna.get("/").text
+        scu.echo(receiver.remote(called_ae="AXILLA"))
+        assert receiver.log.count('"ready"') == 2
 
 
 def test_a_share_that_is_not_mounted_costs_no_image(tmp_path: Path) -> None:
