@@ -15,13 +15,12 @@ from pydicom.dataset import Dataset
 from dicom_io.archive import Archive
 from dicom_io.errors import PeerError
 from dicom_io.scu import Outcome, StoreResult, classify
+from dicom_io.store_response import FAILED, REASON, STORED
 
 _TIMEOUT_S = (10.0, 60.0)  # to connect; between two bytes
 _PIECE = 1 << 18  # bytes of a file that are read at once
 _JSON = "application/dicom+json"
 _LATER = frozenset({401, 403, 404, 408, 425, 429})  # an admin, or time, puts it right
-# FailedSOPSequence, FailureReason, ReferencedSOPSequence (PS3.18 annex I)
-_FAILED, _REASON, _STORED = "00081198", "00081197", "00081199"
 _PROCESSING_FAILURE = 0x0110
 
 
@@ -184,8 +183,8 @@ def _said(answer: requests.Response) -> tuple[bool, list[int]]:
         return False, []
     if isinstance(found, list):
         found = found[0] if found else {}
-    failures = [_reason_of(item) for item in _items(found, _FAILED)]
-    return bool(_items(found, _STORED)), failures
+    failures = [_reason_of(item) for item in _items(found, FAILED)]
+    return bool(_items(found, STORED)), failures
 
 
 def _items(found: object, tag: str) -> list[object]:
@@ -196,7 +195,7 @@ def _items(found: object, tag: str) -> list[object]:
 
 def _reason_of(item: object) -> int:
     try:
-        return int(_items(item, _REASON)[0])  # type: ignore[call-overload,no-any-return]
+        return int(_items(item, REASON)[0])  # type: ignore[call-overload,no-any-return]
     except (IndexError, TypeError, ValueError):
         return _PROCESSING_FAILURE
 

@@ -5,6 +5,7 @@ DicomIOError
  │   ├─ MalformedInstance   0xC000: the bytes are not a data set
  │   ├─ InvalidInstanceUID  0x0117: the SOP Instance UID is not a UID
  │   └─ IdentifierMismatch  0xA900: command and data set disagree
+ ├─ MultipartError          a request's body is not the parts that it says it is
  ├─ CommitmentRefused       a storage commitment message answered with a failure status
  ├─ FrameError              an image cannot be analysed; carries its reason code
  ├─ PeerError               another node could not be reached or refused us
@@ -47,6 +48,10 @@ class IdentifierMismatch(StoreRefused):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, 0xA900)
+
+
+class MultipartError(DicomIOError):
+    """A body cannot be read as ``multipart/related`` (RFC 2046); says where it is wrong."""
 
 
 class CommitmentRefused(DicomIOError):

@@ -22,6 +22,8 @@ _MARK = b"DICM"
 _LONGEST_META = 65536  # bytes of group 0002 that are believed; real ones have a few hundred
 _LONG_VRS = frozenset((b"OB", b"OW", b"OD", b"OF", b"OL", b"OV", b"SQ", b"UN", b"UC", b"UR", b"UT"))
 
+_FIRST_LOOK = 1024  # bytes after which a file that comes in pieces is looked at
+
 _SOP_CLASS, _SOP_INSTANCE, _SYNTAX = 0x0002, 0x0003, 0x0010  # elements of group 0002
 
 
@@ -90,6 +92,53 @@ def split(path: Path) -> tuple[FileMeta, int]:
     return FileMeta(sop_class, sop_instance, syntax), offset
 
 
+class Head:
+    """Takes a file that comes in pieces, until its data set begins.
+
+    Preamble and group 0002 must be there: nothing else tells what is coming.
+    """
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._enough = _FIRST_LOOK
+
+    def take(self, data: memoryview) -> tuple[FileMeta, bytes] | None:
+        """Return what the file says of itself, and what is there of its data set; None: not yet.
+
+        Raises
+        ------
+        MalformedInstance
+            It is no DICOM file, or does not say what it holds.
+        """
+        self._data += data
+        if len(self._data) < self._enough:
+            return None
+        self._enough = 2 * len(self._data)  # looked at so often only, however small the pieces
+        return self._looked()
+
+    def end(self) -> tuple[FileMeta, bytes]:
+        """Return the same of a file of which no more comes; raises as `take` does."""
+        found = self._looked()
+        if found is None:
+            raise MalformedInstance("the file holds no data set; send a DICOM file")
+        return found
+
+    def _looked(self) -> tuple[FileMeta, bytes] | None:
+        data, start = bytes(self._data), _PREAMBLE + len(_MARK)
+        if data[_PREAMBLE:start] != _MARK:
+            raise MalformedInstance("not a DICOM file: the DICM mark was not found")
+        values, position = _scan(memoryview(data), start)
+        if position - start >= _LONGEST_META:
+            raise MalformedInstance("the file's header does not end; check where the file is from")
+        if position + 8 > len(data):
+            return None
+        names = [values.get(element, "") for element in (_SOP_CLASS, _SOP_INSTANCE, _SYNTAX)]
+        if not all(map(is_uid, names)):
+            lacks = "the file's header lacks SOP class, SOP instance or transfer syntax"
+            raise MalformedInstance(f"{lacks}; check the sender")
+        return FileMeta(*names), data[position:]
+
+
 @contextmanager
 def _mapped(path: Path) -> Iterator[memoryview]:
     with path.open("rb") as stream:
@@ -103,7 +152,14 @@ def _mapped(path: Path) -> Iterator[memoryview]:
 
 
 def _group_two(view: memoryview, start: int) -> tuple[dict[int, str], int]:
-    """Read group 0002, which is explicit VR little endian always (PS3.10 7.1).
+    values, position = _scan(view, start)
+    if position > len(view):
+        raise MalformedInstance("the file ends within its header; send it again, it is cut short")
+    return values, position
+
+
+def _scan(view: memoryview, start: int) -> tuple[dict[int, str], int]:
+    """Read group 0002, which is explicit VR little endian always (PS3.10 7.1), as far as it goes.
 
     The group's own length is not believed: editors that rewrite files leave it wrong.
     """
@@ -121,8 +177,6 @@ def _group_two(view: memoryview, start: int) -> tuple[dict[int, str], int]:
             position += 4
         values[element] = uid_text(view[position : position + min(length, 64)])
         position += length
-    if position > len(view):
-        raise MalformedInstance("the file ends within its header; send it again, it is cut short")
     return values, position
 
 
