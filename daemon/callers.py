@@ -56,6 +56,12 @@ class Callers:
             (s for s in self._sources if s.ae_title == calling_ae and s.is_at(address)), None
         )
 
+    def with_token(self, title: str, address: str) -> Peer:
+        """Return the peer that has shown a source's token, which stands for its certificate too."""
+        source = self.listed(title, address)
+        name = source.certificate_name if source else None
+        return Peer(address, title, self._own, "", None if name is None else frozenset({name}))
+
     def may_push(self, peer: Peer) -> bool:
         """Tell whether a peer may store instances: anyone, where no sources are listed."""
         return not self._sources or self.source(peer) is not None

@@ -1,33 +1,57 @@
 """What keeps the HTTP port answering: no large bodies, and an end to every connection.
 
-What is sent there are forms. uvicorn waits for a request's head for ever, so that a few thousand
-silent connections would take the descriptors that reception needs.
+What is sent there are forms, and images where `daemon.stow_http` takes them. uvicorn waits for a
+request's head for ever, so that a few thousand silent connections would take the descriptors that
+reception needs.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
+from fastapi import Request
 from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from daemon.config import is_loopback
 from daemon.http import LIFE_S
 
 MOST_BODY_BYTES = 16_384  # the longest form is a tenth of it
 MOST_CONNECTIONS = 100
 KNOWN = "axnode.known"  # in a request's scope: it is from somebody who has signed in
+TAKING = "axnode.taking"  # likewise: a body is being taken, which has deadlines of its own
 KNOWN_LIFE_S = 600.0  # of such a connection: a segmentation of a cine over a slow line
 
 
-class SmallBodies:
-    """Answers requests that bring a large body with 413, without reading it (RFC 9110 15.5.14)."""
+def is_private(request: Request) -> bool:
+    """Tell whether what comes this way has not gone over a network in the open."""
+    server = request.scope.get("server") or ("", None)
+    return request.url.scheme == "https" or is_loopback(str(server[0]))
 
-    def __init__(self, app: ASGIApp) -> None:
+
+def address_of(request: Request) -> str:
+    """Return where a request comes from."""
+    return request.client.host if request.client else ""
+
+
+class SmallBodies:
+    """Answers requests that bring a large body with 413, without reading it (RFC 9110 15.5.14).
+
+    Parameters
+    ----------
+    spared
+        Tells of a request whose body is somebody else's care.
+    """
+
+    def __init__(self, app: ASGIApp, spared: Callable[[Scope], bool] = lambda scope: False) -> None:
         self._app = app
+        self._spared = spared
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http" or not _too_large(dict(scope["headers"])):
+        small = scope["type"] != "http" or not _too_large(dict(scope["headers"]))
+        if small or self._spared(scope):
             await self._app(scope, receive, send)
             return
         # closed afterwards: what follows on the connection is the body
@@ -64,13 +88,19 @@ class ShortLived(H11Protocol):
         if len(self.connections) > MOST_CONNECTIONS:
             oldest = min(
                 (peer for peer in self.connections if isinstance(peer, ShortLived)),
-                key=lambda peer: peer._end.when(),
+                key=lambda peer: (peer._is(TAKING), peer._end.when()),
             )
             oldest.transport.abort()
 
+    def _is(self, what: str) -> bool:
+        scope: Any = self.scope
+        return bool(scope and scope.get(what))
+
     def _expire(self, more_s: float = 0.0) -> None:
-        """End the connection; one of somebody who has signed in later."""
-        if more_s > 0 and self.scope is not None and self.scope.get(KNOWN):
+        """End the connection; one of somebody who has signed in later, and none within a body."""
+        if self._is(TAKING):
+            self._end = self.loop.call_later(self._life_s, self._expire, more_s)
+        elif more_s > 0 and self._is(KNOWN):
             self._end = self.loop.call_later(more_s, self._expire)
         else:
             self.transport.abort()  # not `close`, which waits for a peer that does not read

@@ -1,4 +1,4 @@
-"""``axnode user``: what lets somebody into the console, to be put into the configuration."""
+"""``axnode user``: what lets somebody in on the HTTP port, to be put into the configuration."""
 
 import argparse
 import getpass
@@ -10,7 +10,12 @@ _LEAST = 12  # characters (NIST SP 800-63B asks for eight, and for fifteen witho
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("name", metavar="NAME", help="name of the person or program")
-    parser.add_argument("--role", choices=("viewer", "admin"), default="viewer")
+    parser.add_argument(
+        "--role",
+        choices=("viewer", "admin", "source"),
+        default="viewer",
+        help="viewer looks; admin acts too; source stores images by STOW-RS, by a token always",
+    )
     parser.add_argument(
         "--token", action="store_true", help="make a token for a program instead of a password"
     )
@@ -22,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from daemon.console import accounts
 
     user = {"name": arguments.name, "role": arguments.role}
-    if arguments.token:
+    if arguments.token or arguments.role == "source":
         token, user["token_hash"] = accounts.new_token()
         print(f"the token, which is not shown again: {token}", file=sys.stderr)
     else:

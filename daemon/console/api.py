@@ -47,11 +47,11 @@ class Model:
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "No token, or nobody's."},
+    403: {"model": Problem, "description": "The token may not do this."},
     404: {"model": Problem, "description": "There is no such study or destination."},
 }
 _ACTIONS = _REFUSALS | {
     400: {"model": Problem, "description": "It cannot be done; the detail says why."},
-    403: {"model": Problem, "description": "The token may look, and change nothing."},
     502: {"model": Problem, "description": "The peer did not answer."},
 }
 

@@ -33,7 +33,7 @@ _STATIC = Path(__file__).parent / "static"
 
 def closed(config: Config) -> str:
     """Return why nobody may sign in; "": people may."""
-    if not config.users:
+    if all(user.role == "source" for user in config.users):
         return (
             "Nobody may sign in yet: run axnode user NAME --role admin, put what it prints into "
             "the configuration, and restart the service."

@@ -9,11 +9,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from daemon.audit_notes import Notes
-from daemon.config import is_loopback
 from daemon.console.accounts import Accounts, TooManyTries
 from daemon.console.desk import Asker
 from daemon.console.sessions import Session, Sessions
-from daemon.http_guard import KNOWN
+from daemon.http_guard import KNOWN, address_of, is_private
 
 COOKIE = "axnode_session"
 LIVE = "x-live"  # header of a page that keeps itself up to date
@@ -102,12 +101,6 @@ class Gate:
         self._notes.signed_in(person.name, address)
         return self._sessions.begin(person)
 
-    @staticmethod
-    def is_private(request: Request) -> bool:
-        """Tell whether what comes this way has not gone over a network in the open."""
-        server = request.scope.get("server") or ("", None)
-        return request.url.scheme == "https" or is_loopback(str(server[0]))
-
     def sign_out(self, visitor: Visitor) -> None:
         """Sign a browser out."""
         self._sessions.end(visitor.session.secret)
@@ -148,15 +141,20 @@ class Gate:
         return visitor
 
     def program(self, request: Request) -> Asker:
-        """Let in a program by its token, or the browser of somebody who has signed in; else 401."""
+        """Let in a program by its token, or the browser of somebody who has signed in.
+
+        Else 401; a source's token 403.
+        """
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         address = address_of(request)
-        if scheme.lower() == "bearer" and not self.closed and self.is_private(request):
+        if scheme.lower() == "bearer" and not self.closed and is_private(request):
             try:
                 person = self._accounts.by_token(token.strip(), address)
             except TooManyTries as error:  # not noted: a stranger could fill the audit trail
                 raise HTTPException(429, str(error)) from None
             if person is not None:
+                if person.role == "source":
+                    raise HTTPException(403, "This token stores images, and looks at nothing.")
                 request.scope[KNOWN] = True
                 return Asker(person, address)
             self._notes.not_signed_in("a token", address, "the token is nobody's")
@@ -189,11 +187,6 @@ async def form(request: Request) -> dict[str, str]:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_FIELDS))
     except ValueError:
         raise HTTPException(400, "This form cannot be read.") from None
-
-
-def address_of(request: Request) -> str:
-    """Return where a request comes from."""
-    return request.client.host if request.client else ""
 
 
 def foreign(request: Request) -> bool:

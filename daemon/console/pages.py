@@ -11,9 +11,10 @@ from daemon.console import charts
 from daemon.console.accounts import TooManyTries
 from daemon.console.depends import Admin, Fields, Sender, TheDesk, TheGate, Viewer
 from daemon.console.desk import Desk
-from daemon.console.gate import COOKIE, Visitor, address_of, foreign
+from daemon.console.gate import COOKIE, Visitor, foreign
 from daemon.console.render import page
 from daemon.console.sessions import LONGEST_S
+from daemon.http_guard import address_of, is_private
 from daemon.lifecycle import StudyState
 
 router = APIRouter(include_in_schema=False)
@@ -32,7 +33,7 @@ def sign_in(desk: TheDesk, gate: TheGate, request: Request, fields: Fields) -> R
     """Sign a browser in."""
     target = _local(fields.get("next", "/"))
     wrong = "wrong name or password"
-    if not gate.is_private(request):
+    if not is_private(request):
         wrong = "this way is not encrypted: use https"
     elif not gate.closed and not foreign(request):
         try:

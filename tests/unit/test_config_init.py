@@ -16,6 +16,8 @@ from daemon.console.accounts import Accounts, Person
 from daemon.errors import ConfigError
 
 EXAMPLE = Path("daemon/axnode.example.toml")
+SCRYPT = f"scrypt:15:{'0' * 32}:{'0' * 64}"
+GATEWAY = {"name": "GATEWAY", "role": "source", "token_hash": f"sha256:{'0' * 64}"}
 
 
 def piped(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
@@ -96,6 +98,15 @@ def test_a_token_is_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
     assert accounts.by_token(token, "") == Person("robot", "viewer")
 
 
+def test_a_source_gets_a_token_and_no_password(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["user", "GATEWAY 1", "--role", "source"]) == 0
+    said = capsys.readouterr()
+    tables = {**tomllib.loads(said.out), "sources": [{"ae_title": "GATEWAY 1"}]}
+    accounts = Accounts(parse(tables).users, lambda: 0.0)
+    token = said.err.strip().rpartition(" ")[2]
+    assert accounts.by_token(token, "") == Person("GATEWAY 1", "source")
+
+
 @pytest.mark.parametrize("name", ['"', "a\nb", "", "x" * 65])
 def test_a_name_that_would_break_the_file_is_refused(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -122,6 +133,18 @@ def test_a_short_password_is_refused(
         (
             {"users": 2 * [{"name": "a", "token_hash": f"sha256:{'0' * 64}"}]},
             "two have the same name",
+        ),
+        ({"users": [{**GATEWAY, "name": "x" * 17}]}, r"users\.0\.name: a source is named as"),
+        ({"users": [{**GATEWAY, "name": "US\xc41"}]}, r"users\.0\.name: a source is named as"),
+        ({"users": [{**GATEWAY, "name": "US1 "}]}, r"users\.0\.name: a source is named as"),
+        ({"users": [{**GATEWAY, "password_hash": SCRYPT}]}, "a source has a token and no password"),
+        (
+            {"users": [{"name": "US1", "role": "source", "password_hash": SCRYPT}]},
+            "axnode user US1 --role source",
+        ),
+        (
+            {"users": [GATEWAY], "sources": [{"ae_title": "US1"}]},
+            r"users\.0\.name: no \[\[sources\]\] entry has this ae_title",
         ),
         ({"http": {"certificate": "a"}}, r"http\.key: missing"),
         ({"notify": {"webhook": "ftp://a"}}, r"notify\.webhook"),
