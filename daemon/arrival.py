@@ -1,4 +1,7 @@
-"""The bytes of one C-STORE on their way to the spool: hashed as they come, walked at their end."""
+"""The bytes of one instance on their way to the spool: hashed as they come, walked at their end.
+
+They come by C-STORE, or as a part of a STOW-RS request.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -68,6 +71,8 @@ class Arrival:
             raise IdentifierMismatch("command and data set name different SOP Instance UIDs")
         if header.sop_class_uid and header.sop_class_uid != self._request.sop_class_uid:
             raise IdentifierMismatch("command and data set name different SOP classes")
+        if self._request.study_instance_uid not in ("", header.study_instance_uid):
+            raise IdentifierMismatch("the image is of another study than the request's address")
 
     def discard(self) -> None:
         """Forget the instance; its file is deleted."""

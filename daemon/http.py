@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
+    from daemon.stow_http import StowDoor
+
 LIFE_S = 20.0  # of a connection, from its first to its last byte
 
 
@@ -36,7 +38,9 @@ class HttpServer:
     Parameters
     ----------
     console
-        Adds the pages for people; None: there are probes only.
+        Adds the pages for people; None: there are none.
+    stow
+        Makes the door for images; None: none are taken here.
 
     Raises
     ------
@@ -52,10 +56,12 @@ class HttpServer:
         settings: Http,
         console: "Callable[[FastAPI], None] | None" = None,
         life_s: float = LIFE_S,
+        stow: "Callable[[], StowDoor] | None" = None,
     ) -> None:
         check_certificate(settings)
         self._settings = settings
         self._console = console
+        self._stow = stow
         self._socket = _listen(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
         self._service = service
@@ -68,7 +74,7 @@ class HttpServer:
         # here, for it takes half a second: reception does not wait for the probes
         from daemon.http_app import application, server
 
-        app = application(self._service, self._console)
+        app = application(self._service, self._console, self._stow)
         self._server = server(app, self._settings, self._life_s)
         if not self._stopping.is_set():
             self._server.run(sockets=[self._socket])

@@ -10,12 +10,22 @@ from fastapi.responses import PlainTextResponse
 from daemon.config import Http
 from daemon.http import Probed
 from daemon.http_guard import ShortLived, SmallBodies
+from daemon.stow_http import StowDoor
 
 
-def application(service: Probed, console: Callable[[FastAPI], None] | None = None) -> FastAPI:
-    """Build the HTTP application; `console` adds the pages for people."""
+def application(
+    service: Probed,
+    console: Callable[[FastAPI], None] | None = None,
+    stow: Callable[[], StowDoor] | None = None,
+) -> FastAPI:
+    """Build the HTTP application; `console` adds the pages for people, `stow` what takes images."""
     app = FastAPI(title="AxNode", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_middleware(SmallBodies)
+    if stow is None:
+        app.add_middleware(SmallBodies)
+    else:
+        door = stow()
+        app.add_middleware(SmallBodies, spared=door.takes)
+        door.install(app)
 
     def _answer(problems: list[str]) -> PlainTextResponse:
         text = "\n".join(problems) or "ok"

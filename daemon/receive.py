@@ -20,6 +20,7 @@ from daemon.commitment import Reports
 from daemon.config import Config
 from daemon.database import Database
 from daemon.errors import UnavailableError
+from daemon.refused import ASSOCIATION
 from daemon.spool import Incoming, Spool
 from daemon.store import (
     Known,
@@ -88,11 +89,11 @@ class Reception:
         )
         return dict.fromkeys(classes, syntaxes.RECEIVED_TRANSFER_SYNTAXES)
 
-    def associate(self, peer: Peer) -> Rejection | None:
-        """Admit or reject a peer (PS3.8 9.3.4)."""
+    def associate(self, peer: Peer, what: str = ASSOCIATION) -> Rejection | None:
+        """Admit or reject a peer (PS3.8 9.3.4); `what` it comes with, where it is another thing."""
         rejection = self._judge(peer)
         if rejection is not None:
-            self._refused(peer.address, peer.calling_ae, "association", "", rejection.message)
+            self.refused(peer, what, "", rejection.message)
             self._notes.rejected(peer, rejection)
         return rejection
 
@@ -117,9 +118,8 @@ class Reception:
         return Arrival(self.accept, self._spool.incoming(), request)
 
     def _ignored(self, request: StoreRequest) -> None:
-        self._refused(
-            request.peer.address,
-            request.peer.calling_ae,
+        self.refused(
+            request.peer,
             f"ignored {syntaxes.name(request.sop_class_uid)}",
             "",
             "its class is in node.ignore_classes: answered with success and discarded",
@@ -131,13 +131,13 @@ class Reception:
         """Record a presentation context that was not accepted."""
         names = ", ".join(syntaxes.name(uid) for uid in transfer_syntaxes)
         what = syntaxes.name(abstract_syntax)
-        self._refused(peer.address, peer.calling_ae, what, names, reason)
+        self.refused(peer, what, names, reason)
 
     def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
         """Record an association that broke a rule of the protocol or ran out of time."""
         if abuse:
             self._notes.abused(address, reason)
-        self._refused(address, "", "association", "", reason)
+        self.refused(Peer(address, "", "", ""), ASSOCIATION, "", reason)
 
     def event_report(
         self, peer: Peer, event_type_id: int, dataset: bytes, transfer_syntax_uid: str
@@ -147,15 +147,15 @@ class Reception:
         status = self._reports.take(names, event_type_id, dataset, transfer_syntax_uid)
         if status != _SUCCESS:
             what, why = "storage commitment report", f"answered with 0x{status:04X}; see the log"
-            self._refused(peer.address, peer.calling_ae, what, "", why)
+            self.refused(peer, what, "", why)
         return status
 
-    def _refused(self, address: str, calling_ae: str, what: str, names: str, reason: str) -> None:
-        now = self._clock()
+    def refused(self, peer: Peer, what: str, names: str, reason: str) -> None:
+        """Note what a peer was refused, and why; `names`: of transfer syntaxes."""
+        now, who = self._clock(), (peer.address, peer.calling_ae)
         try:
             self._database.write(
-                lambda c: add_refusal(c, address, calling_ae, what, names, reason, now),
-                alone=False,
+                lambda c: add_refusal(c, *who, what, names, reason, now), alone=False
             )
         except UnavailableError as error:  # a note that fails must not end an association
             log.warning("refusal not noted", extra={"action": "refusal", "reason": str(error)})

@@ -45,8 +45,8 @@ class Receiving:
             provider = Custody(callers, database, spool, clock)
             title = config.node.ae_title
             self.teller = Teller(title, callers, provider, database, clock, self._sources_tls())
-        reception = Reception(config, database, spool, clock, common.reports, common.notes)
-        self.acceptor = acceptor(config, reception, provider, common.tls)
+        self.reception = Reception(config, database, spool, clock, common.reports, common.notes)
+        self.acceptor = acceptor(config, self.reception, provider, common.tls)
 
     def _sources_tls(self) -> ssl.SSLContext | None:
         """Return what modalities are called back in: what they call in."""

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, RowMapping, select
 
 from daemon import schema
 
+ASSOCIATION, STOW = "association", "STOW-RS request"  # what is refused as a whole
 _MOST = 2000  # that are looked at: twenty tools that offer all there is
 
 
@@ -34,7 +35,7 @@ def refusals(connection: Connection, own_title: str) -> tuple[Refusal, ...]:
     parts: dict[tuple[str, str, str], list[Any]] = {}
     for row in connection.execute(latest):
         same = row.address, row.calling_ae, row.reason
-        (whole if row.what == "association" else parts.setdefault(same, [])).append(row)
+        (whole if row.what in (ASSOCIATION, STOW) else parts.setdefault(same, [])).append(row)
     groups = [*([row] for row in whole), *parts.values()]
     return tuple(_refusal([row._mapping for row in rows], own_title) for rows in groups)
 
@@ -60,6 +61,11 @@ def remedy(reason: str, what: str, own_title: str) -> str:
     for part, words in (
         ("is not among the [[sources]]", "list it under [[sources]], with its title as written"),
         ("may not call from this address", "correct the host of its [[sources]] entry"),
+        (
+            "no token",
+            "give it the token of a [[users]] entry: axnode user NAME --role source",
+        ),
+        ("unencrypted", "set http.certificate and http.key, or http.proxy"),
         ("certificate_name", "correct its certificate_name, or give it the right certificate"),
         ("it called", f"set the called AE title to {own_title} on the modality"),
         ("transfer syntax", "have the modality send another transfer syntax, uncompressed at best"),
@@ -70,6 +76,7 @@ def remedy(reason: str, what: str, own_title: str) -> str:
             "are in (storescu: -xs, -xy, -xv, -xr)",
         ),
         ("disk", "make room, or lower node.disk_floor_gb"),
+        ("requests at once", "have it send fewer at once"),
         ("busy", "have it send fewer at once, or raise node.max_associations"),
     ):
         if part in reason or part in what:

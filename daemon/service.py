@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from daemon.console.desk import Desk
+    from daemon.receive import Reception
+    from daemon.stow_http import StowDoor
 
 log = logging.getLogger(__name__)
 STALL_S = START_S + 30.0  # a thread that has not advanced for so long is stuck
@@ -145,7 +147,8 @@ class Service:
         self._presence = Presence(database, holder, roles, now, self.health.capacity)
         self._desk: Desk | None = None
         pages = self._console if Role.CONSOLE in roles else None
-        self._http = HttpServer(self.health, config.http, pages)
+        stow = partial(self._stow, self._receiving.reception) if self._receiving else None
+        self._http = HttpServer(self.health, config.http, pages, stow=stow)
         self._calendar: BackgroundScheduler | None = None
 
     @property
@@ -240,6 +243,12 @@ class Service:
 
         self._desk = Desk(self._common, self.health, self)
         install(app, self._desk, self._notes)
+
+    def _stow(self, reception: "Reception") -> "StowDoor":
+        """Make the door for images on the HTTP port; in its thread, likewise."""
+        from daemon.stow_http import StowDoor
+
+        return StowDoor(self.config, reception, self._notes, self._stopping)
 
     def echo(self, destination: str) -> str:
         """C-ECHO a destination; return what came of it, raise `PeerError` where nothing did."""

@@ -44,11 +44,15 @@ class Refusal:
 
 
 class Store:
-    """Hands a data set to the node's sink and turns its failures into C-STORE statuses."""
+    """Hands a data set to the node's sink and turns its failures into C-STORE statuses.
+
+    `why` says in words what has failed; "": nothing has.
+    """
 
     def __init__(self, handler: Handler, request: StoreRequest, journal: Journal) -> None:
         self._journal = journal
         self._sink: Sink | None = None
+        self.why = ""
         self._status = PROCESSING_FAILURE
         try:
             self._sink = handler.store(request)
@@ -90,10 +94,9 @@ class Store:
             )
 
     def _refuse(self, error: StoreRefused | OSError) -> None:
-        self._status, why = _status(error)
-        self._journal.note(
-            logging.WARNING, "store_refused", f"C-STORE refused with 0x{self._status:04X}: {why}"
-        )
+        self._status, self.why = _status(error)
+        words = f"C-STORE refused with 0x{self._status:04X}: {self.why}"
+        self._journal.note(logging.WARNING, "store_refused", words)
         self.discard()
 
 

@@ -40,12 +40,13 @@ LIMIT_EXCEEDED = Rejection(2, 3, 2, "local limit exceeded")
 
 @dataclass(frozen=True)
 class StoreRequest:
-    """A C-STORE request before its data set."""
+    """A C-STORE request before its data set; or what takes its place in a STOW-RS request."""
 
     peer: Peer
     sop_class_uid: str
     sop_instance_uid: str  # a UID by its characters and length
     transfer_syntax_uid: str
+    study_instance_uid: str = ""  # that it must be of (PS3.18 10.5.1.1); "": of any
 
 
 class Sink(Protocol):

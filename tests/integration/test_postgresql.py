@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy import Connection, insert, select
 
@@ -539,6 +540,8 @@ def test_parts_in_processes_of_their_own_are_one_node(tmp_path: Path) -> None:
         found = receiver.settle([study])
         assert found[study]["state"] == "delivered"
         assert [_listens(part.port) for part in parts] == [True, False, False, False]
+        # a door for images is where images are received, and nowhere else
+        assert [_stow(part) for part in parts] == [401, 404, 404, 404]
 
 
 def test_a_reload_in_the_console_reaches_every_process(tmp_path: Path) -> None:
@@ -605,6 +608,11 @@ def test_a_clock_that_is_set_moves_no_lease(server: PostgreSQL, tmp_path: Path) 
     assert abs(clock() - before) < 5_000_000
     assert abs(before - now_us()) < 5_000_000  # and it is the server's
     database.close()
+
+
+def _stow(part: Node) -> int:
+    url = f"http://127.0.0.1:{part.http_port}/dicom-web/studies"
+    return httpx.post(url, timeout=5, trust_env=False).status_code
 
 
 def _listens(port: int) -> bool:

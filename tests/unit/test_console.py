@@ -17,7 +17,8 @@ from daemon.console.accounts import hash_token
 from daemon.store import add_refusal
 from model.bundle_file import OperatingPoint
 from tests.builders import STUDY
-from tests.console import PACS, PASSWORD, Console, FakeRunning, form_token, press, served
+from tests.console import PACS, PASSWORD, USERS, Console, FakeRunning, form_token, press, served
+from tests.stow import GATEWAY, TOKEN
 
 PAGES = ("/", "/studies", "/studies/1", "/peers", "/model", "/settings", "/log")
 
@@ -256,6 +257,20 @@ def test_a_tool_that_offers_everything_hides_no_rejected_association(
     assert "<summary>120 classes</summary>" in anna.get("/peers").text
 
 
+def test_a_refused_stow_request_says_what_to_do(console: Console, anna: httpx.Client) -> None:
+    def refuse(title: str, reason: str) -> None:
+        console.rows.database.write(
+            lambda c: add_refusal(c, "10.0.0.9", title, "STOW-RS request", "", reason, 1)
+        )
+
+    refuse("", "no token: send Authorization: Bearer TOKEN")
+    refuse("GATEWAY", "no more than 16 requests at once are taken")
+    page = anna.get("/peers").text
+    assert "axnode user NAME --role source" in page
+    assert "have it send fewer at once" in page
+    assert page.count("<td>STOW-RS request</td>") == 2
+
+
 def test_operating_points_are_drawn_with_what_they_state() -> None:
     points = [
         OperatingPoint("<one>", 0.5, 0.8, 0.9, (0.7, 0.85), (0.8, 0.95)),
@@ -456,6 +471,16 @@ def test_a_viewers_token_changes_nothing(console: Console) -> None:
         assert program.get("/studies").status_code == 200
         assert program.post(f"/studies/{STUDY}/park").status_code == 403
     assert console.rows.study().state == "queued"
+
+
+def test_a_sources_token_opens_nothing_here(tmp_path: Path) -> None:
+    with served(tmp_path, users=[*USERS, GATEWAY]) as console:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        with httpx.Client(base_url=console.root, headers=headers, trust_env=False) as client:
+            assert client.get("/api/v1/overview").status_code == 403
+            assert client.post("/api/v1/settings/reload").status_code == 403
+            assert client.get("/").status_code == 303  # to where people sign in
+        assert console.running.reloads == 0
 
 
 def test_a_token_is_nobodys_unless_it_is_whole(console: Console) -> None:
