@@ -64,7 +64,7 @@ bench: $(DEVELOP) ## every benchmark, one after the other: build/bench/bench.md 
 	$(BIN)/python -m tests.benchmarks.run $(ARGS)
 
 fuzz: $(DEVELOP) ## every target of tests/fuzz, guided by coverage, TIME seconds each
-	@set -e; for target in walker association frames; do \
+	@set -e; for target in walker association frames multipart; do \
 		echo "== $$target"; $(BIN)/python -m tests.fuzz.run "$$target" '$(TIME)'; done
 
 soak: debian $(DEVELOP) ## hours of kills, power cuts (as root) and associations

@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-COUNTS = {"walker": 10_000, "association": 5000, "frames": 600}
+COUNTS = {"walker": 10_000, "association": 5000, "frames": 600, "multipart": 5000}
 
 
 @pytest.mark.parametrize(("target", "count"), COUNTS.items())
