@@ -53,6 +53,7 @@ class Stow:
 
     root: str
     door: StowDoor
+    stopping: threading.Event
     rows: Rows
     spool: Spool
     audit: list[Event]
@@ -102,11 +103,13 @@ def served(
         rows, spool = Rows(database), Spool(folder / "spool")
         reports = Reports(database, Spool(folder / "objects"), rows.clock)
         reception = Reception(config, database, spool, rows.clock, reports, notes)
-        door = StowDoor(config, reception, notes, threading.Event(), limits)
+        stopping = threading.Event()
+        door = StowDoor(config, reception, notes, stopping, limits)
         server = HttpServer(FakeRunning(), Http(port=0), life_s=life_s, stow=lambda: door)
         server.start()
         try:
-            yield Stow(f"http://127.0.0.1:{server.port}", door, rows, spool, audit)
+            root = f"http://127.0.0.1:{server.port}"
+            yield Stow(root, door, stopping, rows, spool, audit)
         finally:
             server.stop()
 

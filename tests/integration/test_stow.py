@@ -27,6 +27,7 @@ from tests import builders
 from tests import builders_wire as wire
 from tests.builders import SR, Picture
 from tests.console import TOKENS
+from tests.fakes import full_disk
 from tests.footprint import MIB, Footprint
 from tests.node import Node
 from tests.peers import Orthanc, wait_until
@@ -231,6 +232,23 @@ def test_below_the_disk_floor_it_is_to_come_again(tmp_path: Path) -> None:
         answer = door.post(body([file()]))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
         assert "disk" in door.refusals()[SOURCE, "STOW-RS request"]
+
+
+def test_a_disk_that_fills_up_is_no_success(open_door: Stow) -> None:
+    large = file("1.2.3.5", rows=60_000, pixels=bytes(3 * MIB))
+    with full_disk(MIB):
+        alone = open_door.post(body([large]))
+        beside = open_door.post(body([file(), large]))
+    assert (alone.status_code, alone.headers["retry-after"]) == (503, "30")
+    assert (beside.status_code, values(beside, FAILED, REASON)) == (202, [0xA700])
+    assert (open_door.instances(), len(open_door.files)) == (["1.2.3.4"], 1)
+    assert open_door.post(body([large])).status_code == 200
+
+
+def test_nothing_new_is_begun_when_the_node_stops(open_door: Stow) -> None:
+    open_door.stopping.set()
+    answer = open_door.post(body([file()]))
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
 
 
 @pytest.mark.parametrize(
