@@ -133,11 +133,13 @@ class Reception:
         what = syntaxes.name(abstract_syntax)
         self.refused(peer, what, names, reason)
 
-    def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
+    def association_failed(
+        self, address: str, reason: str, *, abuse: bool, calling_ae: str = ""
+    ) -> None:
         """Record an association that broke a rule of the protocol or ran out of time."""
         if abuse:
             self._notes.abused(address, reason)
-        self.refused(Peer(address, "", "", ""), ASSOCIATION, "", reason)
+        self.refused(Peer(address, calling_ae, "", ""), ASSOCIATION, "", reason)
 
     def event_report(
         self, peer: Peer, event_type_id: int, dataset: bytes, transfer_syntax_uid: str

@@ -64,7 +64,9 @@ class ReceivingPacs:
     ) -> None:
         """Nothing to note."""
 
-    def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
+    def association_failed(
+        self, address: str, reason: str, *, abuse: bool, calling_ae: str = ""
+    ) -> None:
         """Nothing to note."""
 
     def event_report(

@@ -54,6 +54,7 @@ class Association:
         self._journal = Journal(str(number))
         self._stream = PduStream(sock, stopping.is_set)
         self._conversation: Conversation | None = None
+        self._calling_ae = ""  # once it is known
         self.ticket = Ticket(address, self.sever)
 
     def sever(self) -> None:
@@ -82,6 +83,7 @@ class Association:
         deadline = time.monotonic() + self._limits.associate_s
         names = self._shake_hands(deadline) if isinstance(self._sock, ssl.SSLSocket) else None
         proposal = self._proposal(deadline)
+        self._calling_ae = proposal.calling_ae
         peer = Peer(
             self._address,
             proposal.calling_ae,
@@ -94,7 +96,7 @@ class Association:
         if rejection is not None:
             self._reject(peer, rejection)
             if rejection is not judged:  # the handler knows its own
-                self._handler.association_failed(self._address, rejection.message, abuse=False)
+                self._failed(rejection.message, abuse=False)
             return
         agreement = self._negotiator.answer(proposal)
         # Twice the longest PDU: one is worked on while the next arrives in the same buffer.
@@ -196,7 +198,11 @@ class Association:
             self._conversation.give_up()
         if cut.abort_reason is not None:
             self._abort(cut.abort_reason, "")
-        self._handler.association_failed(self._address, str(cut), abuse=cut.abuse)
+        self._failed(str(cut), abuse=cut.abuse)
+
+    def _failed(self, reason: str, *, abuse: bool) -> None:
+        title = self._calling_ae
+        self._handler.association_failed(self._address, reason, abuse=abuse, calling_ae=title)
 
     def _confess(self) -> None:
         try:

@@ -80,11 +80,13 @@ class Handler(Protocol):
     ) -> None:
         """Take note of a presentation context that was not accepted."""
 
-    def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
+    def association_failed(
+        self, address: str, reason: str, *, abuse: bool, calling_ae: str = ""
+    ) -> None:
         """Take note of an association that was cut: bad PDU, time-out, abort, lost connection.
 
         Also of one that was rejected without asking `associate`, or in spite of its answer.
-        `abuse`: the peer broke the protocol.
+        `abuse`: the peer broke the protocol. `calling_ae`: the title that it gave, if it had.
         """
 
     def event_report(

@@ -60,6 +60,7 @@ class RecordingHandler:
     sinks: list[MemorySink] = field(default_factory=list)
     rejected: list[tuple[str, tuple[str, ...], str]] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
+    failed_titles: list[str] = field(default_factory=list)  # that their peers gave
     abuses: list[str] = field(default_factory=list)  # those of them that are worth an alert
     reports: list[tuple[int, bytes, str]] = field(default_factory=list)
     writing: threading.Event = field(default_factory=threading.Event)  # a first byte is here
@@ -87,9 +88,12 @@ class RecordingHandler:
         """Remember it."""
         self.rejected.append((abstract_syntax, transfer_syntaxes, reason))
 
-    def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
+    def association_failed(
+        self, address: str, reason: str, *, abuse: bool, calling_ae: str = ""
+    ) -> None:
         """Remember it."""
         self.failures.append((address, reason))
+        self.failed_titles.append(calling_ae)
         self.abuses += [reason] * abuse
 
     def event_report(

@@ -87,7 +87,9 @@ class Node:
     ) -> None:
         """Ignore."""
 
-    def association_failed(self, address: str, reason: str, *, abuse: bool) -> None:
+    def association_failed(
+        self, address: str, reason: str, *, abuse: bool, calling_ae: str = ""
+    ) -> None:
         """Say so: a benchmark with failures measures something else."""
         print("association failed:", reason)
 

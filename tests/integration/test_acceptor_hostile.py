@@ -94,6 +94,7 @@ def test_what_is_no_association_request_is_aborted(
         assert peer.at_end()
     wait_until(lambda: len(handler.failures) == 1)
     assert handler.failures[0][0] == "127.0.0.1"
+    assert handler.failed_titles == [""]
 
 
 def test_an_abort_at_once_is_a_failed_association(
@@ -376,6 +377,7 @@ def test_breaches_in_mid_association_are_aborted(
         assert peer.receive()[0] == ABORTED
         assert peer.at_end()
     wait_until(lambda: len(handler.failures) == 1)
+    assert handler.failed_titles == ["US1"]
     assert handler.stored == []
     assert all(sink.end == "discarded" for sink in handler.sinks)
 
