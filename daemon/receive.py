@@ -20,7 +20,7 @@ from daemon.commitment import Reports
 from daemon.config import Config
 from daemon.database import Database
 from daemon.errors import UnavailableError
-from daemon.refused import ASSOCIATION
+from daemon.refused import ASSOCIATION, CUT_SHORT
 from daemon.spool import Incoming, Spool
 from daemon.store import (
     Known,
@@ -139,7 +139,8 @@ class Reception:
         """Record an association that broke a rule of the protocol or ran out of time."""
         if abuse:
             self._notes.abused(address, reason)
-        self.refused(Peer(address, calling_ae, "", ""), ASSOCIATION, "", reason)
+        what = CUT_SHORT if calling_ae else ASSOCIATION
+        self.refused(Peer(address, calling_ae, "", ""), what, "", reason)
 
     def event_report(
         self, peer: Peer, event_type_id: int, dataset: bytes, transfer_syntax_uid: str

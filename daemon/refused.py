@@ -8,7 +8,9 @@ from sqlalchemy import Connection, RowMapping, select
 
 from daemon import schema
 
-ASSOCIATION, STOW = "association", "STOW-RS request"  # what is refused as a whole
+ASSOCIATION, CUT_SHORT = "association", "association cut short"
+STOW = "STOW-RS request"
+_WHOLE = (ASSOCIATION, CUT_SHORT, STOW)  # what is refused as a whole
 _MOST = 2000  # that are looked at: twenty tools that offer all there is
 
 
@@ -35,7 +37,7 @@ def refusals(connection: Connection, own_title: str) -> tuple[Refusal, ...]:
     parts: dict[tuple[str, str, str], list[Any]] = {}
     for row in connection.execute(latest):
         same = row.address, row.calling_ae, row.reason
-        (whole if row.what in (ASSOCIATION, STOW) else parts.setdefault(same, [])).append(row)
+        (whole if row.what in _WHOLE else parts.setdefault(same, [])).append(row)
     groups = [*([row] for row in whole), *parts.values()]
     return tuple(_refusal([row._mapping for row in rows], own_title) for rows in groups)
 

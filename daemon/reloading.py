@@ -22,7 +22,7 @@ from daemon.turns import REFUSED, note, noted
 log = logging.getLogger(__name__)
 _ASKED = "reload"
 _LOOK_S = 5.0  # whether another process was asked
-_WORDS = 128  # characters that a note has room for
+_WORDS = 512  # characters that a note has room for
 
 Reload = Callable[[Callable[[], None]], None]
 """Reads the configuration and has the process start anew; raises `DaemonError` where it is wrong.

@@ -275,7 +275,7 @@ turns = Table(
     "turns",
     metadata,
     Column("name", String(64), primary_key=True),
-    Column("holder", String(128), nullable=False),  # as `setup.holder` names a node, or a note
+    Column("holder", String(512), nullable=False),  # as `setup.holder` names a node, or a note
     Column("until_us", BigInteger, nullable=False),
 )
 """Work that one of several processes does, and notes for all of them; see `daemon.turns`."""

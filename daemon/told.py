@@ -10,7 +10,7 @@ from daemon.troubles import Trouble
 from daemon.turns import note, notes
 
 _MARK = "told "  # what the names of these notes begin with
-_ROOM = 128  # characters of a note
+_ROOM = 512  # characters of a note
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def notes(connection: Connection, beginning: str) -> dict[str, str]:
 
 
 def note(connection: Connection, name: str, words: str) -> None:
-    """Let all processes know something, at most 128 characters, under a name that is no turn."""
+    """Let all processes know something, at most 512 characters, under a name that is no turn."""
     table = schema.turns
     changed = update(table).where(table.c.name == name).values(holder=words)
     if not connection.execute(changed).rowcount:

@@ -40,6 +40,7 @@ def test_a_port_of_root_s_is_a_running_service_s_or_the_socket_unit_s_to_open() 
         config = builders.config(Path(name), node={"port": PORT})
         check._port(builders.config(Path(name)))  # with what it imports
         held = setup.lock(Path(name))
+        (Path(name) / "lock").chmod(0o644)
         with unprivileged():
             assert check._port(config) == "127.0.0.1:104 is served by a running AXNODE"
         held.close()

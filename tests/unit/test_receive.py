@@ -428,7 +428,7 @@ def test_a_broken_association_is_recorded(site: Site) -> None:
     site.reception.association_failed("10.0.0.8", "silence for 30 s", abuse=False, calling_ae="US9")
     (refusal,) = site.rows.all(schema.refusals)
     assert (refusal.address, refusal.reason) == ("10.0.0.8", "silence for 30 s")
-    assert refusal.calling_ae == "US9"
+    assert (refusal.calling_ae, refusal.what) == ("US9", "association cut short")
 
 
 def test_a_report_that_is_none_is_answered_with_a_failure_and_noted(site: Site) -> None:

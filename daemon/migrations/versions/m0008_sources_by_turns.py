@@ -19,6 +19,8 @@ def upgrade() -> None:
     )
     op.drop_index("ix_analyses_due", table_name="analyses")
     op.create_index("ix_analyses_due", "analyses", ["state", "urgent", "source_ae", "due_us"])
+    with op.batch_alter_table("turns") as turns:  # notes lie there too
+        turns.alter_column("holder", existing_type=sa.String(128), type_=sa.String(512))
     op.create_table(
         "processes",
         sa.Column("holder", sa.String(length=128), nullable=False),
@@ -35,6 +37,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo."""
     op.drop_table("processes")
+    op.execute("DELETE FROM turns WHERE length(holder) > 128")
+    with op.batch_alter_table("turns") as turns:
+        turns.alter_column("holder", existing_type=sa.String(512), type_=sa.String(128))
     op.drop_index("ix_analyses_due", table_name="analyses")
     op.drop_column("analyses", "source_ae")
     op.create_index("ix_analyses_due", "analyses", ["state", "urgent", "due_us"])
