@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import insert
 
 from daemon import schema
 from daemon.audit_events import Access, Administered, SignIn
@@ -170,6 +171,26 @@ def test_the_overview_says_what_needs_a_person(console: Console, anna: httpx.Cli
     assert text.index("writer has ended") < text.index("Study 1 is parked")
     assert "ends in 3 days" in text
     assert "tls.ca: fine" not in text
+
+
+def test_the_overview_lists_the_processes_of_several_nodes(
+    console: Console, anna: httpx.Client
+) -> None:
+    assert "Processes" not in anna.get("/").text
+    now = console.rows.clock()
+    table = schema.processes
+    known = {"version": "1.2.3", "started_us": 0}
+    worker = {"roles": "worker", "device": "cuda:1", "together": 16, "seen_us": now}
+    gone = {"roles": "receiver", "device": "", "together": 0, "seen_us": now - 90_000_000}
+    for holder, said in (("alpha:1", worker), ("beta:2", gone)):
+        row = insert(table).values(holder=holder, **known, **said)
+        console.rows.database.write(lambda c, row=row: c.execute(row) and None)
+    page = anna.get("/").text
+    for words in ("alpha:1", "cuda:1", "beta:2", "90 s ago"):
+        assert words in page
+    with console.program("viewer") as program:
+        told = program.get("/overview").json()["processes"]
+    assert [(each["holder"], each["together"]) for each in told] == [("alpha:1", 16), ("beta:2", 0)]
 
 
 def test_studies_are_listed_by_fifty_and_filtered(console: Console, anna: httpx.Client) -> None:
