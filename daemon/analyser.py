@@ -129,6 +129,7 @@ class Analysers:
             "digest": self._first.bundle.digest,
             "device": str(predictor.device),
             "together": str(predictor.together),
+            "digests": " ".join(self._by_digest),
         }
 
     def analyse(self, request: dict[str, Any], progress: Callable[[], None]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Analysing:
     def _work(self, pulse: Pulse) -> None:
         health = self._health
         try:
-            self.child.start()
+            self.worker.check_model()
         except DaemonError as error:
             health.model_problem, health.model_failed = str(error), True
             raise

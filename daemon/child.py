@@ -84,6 +84,11 @@ class Child:
         """How many frames it is best given at once; known once it has started."""
         return int(self.description.get("together", "1"))
 
+    @property
+    def digests(self) -> frozenset[str]:
+        """Which bundles it holds; known once it has started."""
+        return frozenset(self.description.get("digests", "").split())
+
     def launch(self) -> None:
         """Start the process; its model loads meanwhile."""
         self.stop()

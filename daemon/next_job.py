@@ -38,6 +38,8 @@ def next_job(
     for waiting in (_waiting(urgent=True), _waiting(urgent=False)):
         # clocks that were set are rare: they are asked for where nothing is due
         for window in windows(table.c.due_us, now_us, farthest_us):
+            if not _any(connection, waiting & window):
+                continue
             for source in _sources(connection, waiting, after):
                 condition = waiting & (table.c.source_ae == source) & window
                 if (row := _first(connection, condition)) is not None:
@@ -60,6 +62,12 @@ def _first(connection: Connection, condition: ColumnElement[bool]) -> Row[Any] |
         .limit(1)
         .with_for_update(skip_locked=True, of=table)
     ).one_or_none()
+
+
+def _any(connection: Connection, condition: ColumnElement[bool]) -> bool:
+    """Tell whether there is one: most looks find none, and are one step in an index."""
+    found = select(schema.analyses.c.id).where(condition).limit(1)
+    return connection.execute(found).first() is not None
 
 
 def _sources(connection: Connection, waiting: ColumnElement[bool], after: str) -> Iterator[str]:

@@ -14,6 +14,7 @@ from daemon.clock import Clock
 from daemon.config import Config
 from daemon.database import Database
 from daemon.errors import UnavailableError
+from daemon.events import record
 from daemon.jobs import Job, StoredObject
 from daemon.reading import Reader
 from daemon.spool import Spool
@@ -57,6 +58,11 @@ class Publisher:
     def node_id(self) -> str:
         """What tracking UIDs rest on, beside the study."""
         return self._first.node_id
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Which bundles it builds results of."""
+        return frozenset(self._readers)
 
     def bundle_for(self, job: Job) -> str:
         """Return the digest of the bundle that analyses a job: the node's, if its own is gone."""
@@ -142,6 +148,17 @@ class Publisher:
         # in the writer, as the nightly sweep: a clock that was set makes a fresh file look old
         if not all(self._objects.path(item.file_hash).exists() for item in built):
             raise UnavailableError("a result's file was removed before its row was written")
+        used = self._reader_for(job).bundle
+        if used.digest != job.bundle_digest:
+            words = (
+                f"read by {used.name} {used.version}: the bundle that it was queued for "
+                f"({job.bundle_digest[:12]}) is not loaded here"
+            )
+            now, about = self._clock(), job.analysis_id
+            record(
+                connection, now, "analysis", about, "bundle", study_id=job.study_id, detail=words
+            )
+            log.warning("%s", words, extra={"action": "other_bundle", "analysis": about})
         reason = findings.not_evaluable
         jobs.finish(
             connection,
@@ -151,5 +168,5 @@ class Publisher:
             summarise(findings),
             (reason.value, reason.words) if reason else None,
             self._clock(),
-            self.bundle_for(job),
+            used.digest,
         )

@@ -119,8 +119,9 @@ analyses = Table(
     Column("finished_us", BigInteger, nullable=True),
     UniqueConstraint("study_id", "version"),
 )
+Index("ix_analyses_due", analyses.c.state, analyses.c.urgent, analyses.c.due_us)
 Index(
-    "ix_analyses_due",
+    "ix_analyses_turns",
     analyses.c.state,
     analyses.c.urgent,
     analyses.c.source_ae,

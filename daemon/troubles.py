@@ -137,7 +137,8 @@ def _undone(connection: Connection, destinations: Sequence[str]) -> Iterator[Tro
     now = postgres.now_us(connection)
     undone = [(name, *work[name]) for name in turns.free(connection, work, now)]
     if not any(
-        each.there and Role.WORKER in each.roles for each in presence.processes(connection, now)
+        each.there and each.device and Role.WORKER in each.roles
+        for each in presence.processes(connection, now)
     ):
         undone.append(("analyse", "analyses studies", "worker"))
     for name, does, role in undone:

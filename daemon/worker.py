@@ -106,9 +106,26 @@ class Worker:
             with suppress(UnavailableError, LostLease):
                 self._database.write(partial(jobs.renew, job=job, now_us=now), alone=False)
 
+    def check_model(self) -> None:
+        """Start the child where it does not run.
+
+        Raises
+        ------
+        UnavailableError
+            It cannot be started, or a bundle's folder has been changed since this process started.
+        """
+        self._child.start()
+        held = self._child.digests
+        if held and not self._publisher.digests <= held:
+            self._child.stop()
+            raise UnavailableError(
+                "model: the files of a bundle were replaced while it was in use: restart the "
+                "service, and give a new bundle a folder of its own"
+            )
+
     def _claim(self) -> list[Job]:
         """Claim the next job, and with it what fills a batch of frames."""
-        self._child.start()  # without a model nothing is claimed, and no attempt is counted
+        self.check_model()  # without a model nothing is claimed, and no attempt is counted
         frames = self._child.together
         claimed = self._database.write(
             lambda c: claims.claim_together(
@@ -169,6 +186,7 @@ class Worker:
             self._judge(each.job, error, alone=len(asked) == 1)
 
     def _publish(self, answered: Answered) -> None:
+        self.alive()  # others of its batch wait, and so may the next one
         self._judged(answered.job, partial(self._record, answered))
 
     def _record(self, answered: Answered) -> None:

@@ -50,12 +50,14 @@ def boundary(content_type: str) -> str | None:
     """
     message = Message()
     message["Content-Type"] = content_type
-    kind = message.get_param("type")
+    try:
+        kind, found = message.get_param("type"), message.get_boundary("")
+    except (TypeError, ValueError):  # parameters in parts or other character sets (RFC 2231)
+        kind, found = "application/dicom", ""
     if message.get_content_type() != "multipart/related" or not (
         isinstance(kind, str) and kind.lower() == "application/dicom"
     ):
         return None
-    found = message.get_boundary("")
     if not _BOUNDARY.fullmatch(found):
         raise MultipartError("Content-Type names no boundary, or one of more than 200 characters")
     return found

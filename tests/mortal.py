@@ -248,6 +248,7 @@ class ScriptedChild:
     kind: str = "well"
     meanwhile: Callable[[], object] = lambda: None
     together: int = 1
+    digests: frozenset[str] = frozenset()
 
     def start(self) -> None:
         """Be there always."""

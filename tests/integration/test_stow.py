@@ -185,9 +185,13 @@ def test_nobody_pushes_without_the_token_of_a_source(
     assert alert.peer_address == "127.0.0.1"
 
 
-def test_guessing_tokens_has_to_wait_and_a_right_one_does_not(open_door: Stow) -> None:
-    statuses = [open_door.post(b"", token=f"guess-{n}").status_code for n in range(8)]
+@pytest.mark.parametrize("scheme", ["Bearer", "Basic"])
+def test_guessing_tokens_has_to_wait_and_a_right_one_does_not(open_door: Stow, scheme: str) -> None:
+    statuses = [
+        open_door.post(b"", Authorization=f"{scheme} guess-{n}").status_code for n in range(8)
+    ]
     assert statuses == [401] * 5 + [429] * 3
+    assert len(open_door.audit) == 5
     assert open_door.post(body([file()])).status_code == 200
 
 

@@ -61,6 +61,8 @@ def test_the_analysing_process_holds_them_all(tmp_path: Path) -> None:
     options = ChildOptions.of(config)
     assert [options.bundle, *options.others] == [each.path for each in made]
     loaded = Analysers.load([options.bundle, *options.others], "cpu")
-    assert loaded.describe() == {"digest": made[0].digest, "device": "cpu", "together": "4"}
+    said = loaded.describe()
+    assert said.pop("digests").split() == [each.digest for each in made]
+    assert said == {"digest": made[0].digest, "device": "cpu", "together": "4"}
     for each in made:
         assert loaded.analyse({"bundle": each.digest, "studies": []}, print) == {"studies": []}

@@ -104,7 +104,17 @@ def test_the_boundary_is_that_of_the_media_type(content_type: str, found: str | 
     assert boundary(content_type) == found
 
 
-@pytest.mark.parametrize("named", ["", "boundary=", f"boundary={'x' * 201}", 'boundary="\xe4"'])
+@pytest.mark.parametrize(
+    "named",
+    [
+        "",
+        "boundary=",
+        f"boundary={'x' * 201}",
+        'boundary="\xe4"',
+        "boundary*=a; boundary*0=b",
+        "boundary*=idna''%ff",
+    ],
+)
 def test_a_boundary_that_is_none(named: str) -> None:
     with pytest.raises(MultipartError, match="no boundary"):
         boundary(f'multipart/related; type="application/dicom"; {named}')

@@ -51,12 +51,16 @@ class FakeChild:
     problem: Exception | None = None  # why it cannot start
     asked: list[dict[str, Any]] = field(default_factory=list)
     together: int = 1
+    digests: frozenset[str] = frozenset()  # it does not say
     short: bool = False  # it answers for one study less than it was asked for
 
     def start(self) -> None:
         """Start, unless there is a problem."""
         if self.problem is not None:
             raise self.problem
+
+    def stop(self) -> None:
+        """Be ended."""
 
     def submit(self, request: dict[str, Any]) -> None:
         """Take a request."""
@@ -585,6 +589,10 @@ def test_a_job_whose_bundle_is_gone_is_read_by_the_node_s_and_says_so(site: Site
     site.worker.work_one()
     assert site.child.asked[0]["bundle"] == site.reader.bundle.digest
     assert site.analysis.bundle_digest == site.reader.bundle.digest
+    (told,) = [row.detail for row in site.rows.all(schema.events) if row.action == "bundle"]
+    assert told == (
+        "read by Test bundle 1.0: the bundle that it was queued for (bundle) is not loaded here"
+    )
 
 
 def test_a_job_is_read_by_the_bundle_that_it_is_for(site: Site) -> None:
@@ -608,4 +616,30 @@ def test_a_job_is_read_by_the_bundle_that_it_is_for(site: Site) -> None:
     worker.work_one()
     assert site.child.asked[0]["bundle"] == "bundle"
     assert site.analysis.bundle_digest == "bundle"
+    assert "bundle" not in {row.action for row in site.rows.all(schema.events)}
     assert json.loads(site.analysis.summary)["bundle"]["version"] == "1.0 bundle"
+
+
+def test_a_batch_is_not_taken_over_while_it_is_published_slowly(site: Site) -> None:
+    three(site)
+    site.child.analysis = NOTHING
+    others: list[object] = []
+
+    def slowly(name: str) -> None:
+        site.rows.clock.advance(20)
+        others.append(site.rows.claim())
+
+    spool = WatchedSpool(site.folders.objects.root, slowly)
+    site.folders = Folders(site.folders.spool, spool, site.folders.scratch)
+    site.worker.work_one()
+    assert others == [None] * 3
+    assert states(site) == ["done"] * 3
+
+
+def test_a_bundle_that_was_replaced_in_its_place_costs_no_study(site: Site) -> None:
+    site.child.digests = frozenset({"another"})
+    with pytest.raises(UnavailableError, match="replaced while it was in use: restart"):
+        site.worker.run(threading.Event(), Pulse())
+    assert (site.analysis.state, site.analysis.attempts) == ("queued", 0)
+    site.child.digests = frozenset({"another", site.reader.bundle.digest})
+    assert site.worker.work_one()

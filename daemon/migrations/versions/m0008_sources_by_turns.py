@@ -17,8 +17,7 @@ def upgrade() -> None:
         "UPDATE analyses SET source_ae = (SELECT source_ae FROM studies"
         " WHERE studies.id = analyses.study_id) WHERE state IN ('queued', 'running', 'parked')"
     )
-    op.drop_index("ix_analyses_due", table_name="analyses")
-    op.create_index("ix_analyses_due", "analyses", ["state", "urgent", "source_ae", "due_us"])
+    op.create_index("ix_analyses_turns", "analyses", ["state", "urgent", "source_ae", "due_us"])
     with op.batch_alter_table("turns") as turns:  # notes lie there too
         turns.alter_column("holder", existing_type=sa.String(128), type_=sa.String(512))
     op.create_table(
@@ -40,6 +39,5 @@ def downgrade() -> None:
     op.execute("DELETE FROM turns WHERE length(holder) > 128")
     with op.batch_alter_table("turns") as turns:
         turns.alter_column("holder", existing_type=sa.String(512), type_=sa.String(128))
-    op.drop_index("ix_analyses_due", table_name="analyses")
+    op.drop_index("ix_analyses_turns", table_name="analyses")
     op.drop_column("analyses", "source_ae")
-    op.create_index("ix_analyses_due", "analyses", ["state", "urgent", "due_us"])
