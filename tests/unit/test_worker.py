@@ -639,7 +639,7 @@ def test_a_batch_is_not_taken_over_while_it_is_published_slowly(site: Site) -> N
 def test_a_bundle_that_was_replaced_in_its_place_costs_no_study(site: Site) -> None:
     site.child.digests = frozenset({"another"})
     with pytest.raises(UnavailableError, match="replaced while it was in use: restart"):
-        site.worker.run(threading.Event(), Pulse())
+        site.worker.work_one()
     assert (site.analysis.state, site.analysis.attempts) == ("queued", 0)
     site.child.digests = frozenset({"another", site.reader.bundle.digest})
     assert site.worker.work_one()
