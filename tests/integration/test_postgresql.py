@@ -291,7 +291,12 @@ def test_work_that_nobody_does_is_told(two: tuple[Database, Database]) -> None:
 
     nobody = {"no process assembles studies", "no process sends to pacs"}
     assert told() == {*nobody, "no process analyses studies"}
-    worker = Presence(two[0], "one", {Role.WORKER}, two[0].clock(now_us), lambda: ("cpu", 4))
+    device = ["", "cpu"]
+    worker = Presence(
+        two[0], "one", {Role.WORKER}, two[0].clock(now_us), lambda: (device.pop(0), 4)
+    )
+    worker.say()  # its model is not loaded yet
+    assert told() == {*nobody, "no process analyses studies"}
     worker.say()
     assert told() == nobody
     turns = Turns(two[0], "one", two[0].clock(now_us))
