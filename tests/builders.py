@@ -64,9 +64,14 @@ def worker(
     folders: Folders,
     reader: Reader,
     child: Any,
+    others: Sequence[Reader] = (),
 ) -> Worker:
-    """Return a worker of one recipe; `child` is an analysing process, or plays one."""
-    publisher = Publisher(config, database, clock, folders.objects, [reader], "recipe")
+    """Return a worker of one recipe; `child` is an analysing process, or plays one.
+
+    `others` are the readers of bundles that rules name.
+    """
+    readers = [reader, *others]
+    publisher = Publisher(config, database, clock, folders.objects, readers, "recipe")
     return Worker(config, database, clock, folders, child, publisher)
 
 

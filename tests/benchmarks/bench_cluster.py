@@ -244,7 +244,7 @@ def measure(rounds: int) -> list[Figure]:
     for workers in WORKERS:
         ideal = tuple(workers * rate for rate in rates[1])
         figure = Figure(
-            f"studies of {STILLS} stills, {workers} workers of {_ANALYSIS_S:g} s a study",
+            f"studies of {len(STILLS)} stills, {workers} workers of {_ANALYSIS_S:g} s a study",
             "/s",
             tuple(rates[workers]),
             f"{workers} x one worker",

@@ -597,21 +597,14 @@ def test_a_job_whose_bundle_is_gone_is_read_by_the_node_s_and_says_so(site: Site
 
 def test_a_job_is_read_by_the_bundle_that_it_is_for(site: Site) -> None:
     theirs = replace(site.reader, bundle=builders.bundle(digest="bundle"))
-    publisher = Publisher(
-        site.config,
-        site.rows.database,
-        site.rows.clock,
-        site.folders.objects,
-        [site.reader, theirs],
-        "recipe",
-    )
-    worker = Worker(
+    worker = builders.worker(
         site.config,
         site.rows.database,
         site.rows.clock,
         site.folders,
-        site.child,  # type: ignore[arg-type]
-        publisher,
+        site.reader,
+        site.child,
+        others=[theirs],
     )
     worker.work_one()
     assert site.child.asked[0]["bundle"] == "bundle"
