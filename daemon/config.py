@@ -116,11 +116,12 @@ class Results(Table):
 
 
 class Retention(Table):
-    """For how long files of studies at rest are kept; rows stay."""
+    """For how long files of studies at rest, and their timelines, are kept; other rows stay."""
 
     # nights, after a study came to rest, in which the node ran; 0: for ever
     instances_days: Annotated[int, Field(ge=0)] = 30
     results_days: Annotated[int, Field(ge=0)] = 30
+    events_days: Annotated[int, Field(ge=0)] = 0
 
 
 class Audit(Table):

@@ -23,6 +23,7 @@ from daemon.pulse import Pulse
 from daemon.retention import Retention
 from daemon.spool import Folders
 from daemon.store import forget_refusals
+from daemon.timelines import Timelines
 from daemon.turns import Turns, note, noted
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Nightly:
         self._clock = clock
         self._turns = turns
         self._retention = Retention(settings, database, folders.spool, folders.objects, clock)
+        self._timelines = Timelines(settings.events_days, database, clock)
         self._come = ""  # the night that the calendar told of and no row tells of yet
         self.bell = Bell()
 
@@ -101,6 +103,7 @@ class Nightly:
     def work(self, night: str, go_on: Callable[[], bool] = lambda: True) -> bool:
         """Do the work of one night, what is due most first; tell whether all of it was done."""
         self._retention.run(night, go_on)
+        self._timelines.run(go_on)
         swept = {
             kind.words: reconcile.sweep(self._database, kind, go_on=go_on) for kind in self._kinds
         }

@@ -45,6 +45,7 @@ _SESSION = {  # how soon the server gives up a session, and what it holds
     "tcp_keepalives_count": "2",
     "tcp_user_timeout": "15000",
 }
+_LOCK_NOT_AVAILABLE = "55P03"
 _PASSING = (
     "23505",  # unique_violation: somebody else has just written the same
     "40001",  # serialization_failure
@@ -115,6 +116,18 @@ def lock_schema(connection: Connection) -> None:
     for limit in ("lock_timeout", "statement_timeout"):
         connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
     connection.execute(_SCHEMA)
+
+
+def seize(connection: Connection, tables: str) -> bool:
+    """Take tables to alter them until the transaction ends; tell whether nobody else had them."""
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE NOWAIT")
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) != _LOCK_NOT_AVAILABLE:
+            raise
+        return False
+    return True
 
 
 def is_passing(error: Exception) -> bool:

@@ -102,6 +102,7 @@ class Retention:
     ) -> None:
         self._database = database
         self._clock = clock
+        self._events_days = settings.events_days
         self._kinds = (
             _instances(settings.instances_days, spool),
             _results(settings.results_days, objects),
@@ -112,7 +113,7 @@ class Retention:
 
         The rest waits for another time as soon as `go_on` says no.
         """
-        longest = max(kind.days for kind in self._kinds)
+        longest = max(self._events_days, *(kind.days for kind in self._kinds))
         self._database.write(lambda c: _count_night(c, longest, night))
         for kind in self._kinds:
             if kind.days:
@@ -163,11 +164,15 @@ def _at_rest() -> tuple[ColumnElement[bool], ...]:
     return studies.c.state.in_(_AT_REST), ~studies.c.unassembled
 
 
+def rested(days: int) -> tuple[ColumnElement[bool], ...]:
+    """Tell, as SQL, which studies have rested for more than so many nights."""
+    return *_at_rest(), schema.studies.c.days_at_rest > days
+
+
 def _rested(kind: _Kind) -> tuple[ColumnElement[bool], ...]:
     """Tell, as SQL, which studies have rested long enough and have something to be deleted."""
-    studies = schema.studies
-    left = exists().where(kind.of_study(studies.c.id), kind.released)
-    return *_at_rest(), studies.c.days_at_rest > kind.days, left
+    left = exists().where(kind.of_study(schema.studies.c.id), kind.released)
+    return *rested(kind.days), left
 
 
 def _doom(kind: _Kind, study_id: int, now_us: int, connection: Connection) -> None:

@@ -1,6 +1,7 @@
 """One study: what was received, what was found, what was made of it, and where that went."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +129,7 @@ class Study:
     purged_us: int | None
     images: tuple[ImageRow, ...]
     versions: tuple[VersionRow, ...]  # the latest first
+    earlier_events: str  # why those before `events` are not there; "": these are all
     events: tuple[Event, ...]  # the oldest first
 
 
@@ -150,6 +152,7 @@ def study(connection: Connection, study_id: int) -> Study:
     ).all()
     summary = json.loads(analyses[0].summary) if analyses else {}
     images = _images(connection, study_id, summary)
+    events = _events(connection, study_id)
     numbers = {image.sop_instance_uid: image.number for image in images}
     return Study(
         study_id=row.id,
@@ -162,7 +165,8 @@ def study(connection: Connection, study_id: int) -> Study:
         purged_us=row.purged_us,
         images=images,
         versions=tuple(_version(connection, analysis, numbers) for analysis in analyses),
-        events=_events(connection, study_id),
+        earlier_events=_why_not_all(events, row.received_us),
+        events=events,
     )
 
 
@@ -175,6 +179,14 @@ def _events(connection: Connection, study_id: int) -> tuple[Event, ...]:
         .limit(_MOST_EVENTS)
     ).all()
     return tuple(Event(row.at_us, row.entity, row.action, row.detail) for row in reversed(rows))
+
+
+def _why_not_all(events: Sequence[Event], received_us: int) -> str:
+    if len(events) == _MOST_EVENTS:
+        return f"the latest {_MOST_EVENTS} are shown"
+    if not events or events[0].at_us > received_us:  # which the first event of a study tells
+        return "earlier ones were deleted (retention.events_days)"
+    return ""
 
 
 def _images(connection: Connection, study_id: int, summary: dict[str, Any]) -> tuple[ImageRow, ...]:
