@@ -33,7 +33,8 @@ def test_a_service_deletes_at_night_what_its_configuration_says(
     tmp_path: Path, days: int, left: str
 ) -> None:
     clock = FakeClock()
-    with made(tmp_path, clock, retention={"instances_days": days}) as service:
+    retention = {"instances_days": days, "events_days": days}
+    with made(tmp_path, clock, retention=retention) as service:
         rows = Rows(service.database)
         rows.receive()
         rows.clock.advance(QUIET_S)
@@ -42,6 +43,7 @@ def test_a_service_deletes_at_night_what_its_configuration_says(
             clock.advance(86_400)
             service.nightly()
         assert [row.file for row in rows.all(schema.instances)] == [left]
+        assert bool(rows.all(schema.events)) is (left == "kept")
 
 
 def test_a_service_notes_its_end_in_the_audit_trail(tmp_path: Path) -> None:

@@ -119,6 +119,13 @@ def test_a_study_whose_timeline_went_says_so_of_its_next(site: Site) -> None:
     assert site.page() == ("earlier ones were deleted (retention.events_days)", 1)
 
 
+def test_a_timeline_that_is_too_long_to_be_shown_says_so(site: Site) -> None:
+    site.ignored()
+    for _ in range(500):
+        site.conflict()
+    assert site.page() == ("the latest 500 are shown", 500)
+
+
 def test_a_conflict_is_remembered_for_storage_commitment(site: Site) -> None:
     site.ignored()
     site.conflict()
