@@ -46,8 +46,8 @@ def record(
 def move_study(
     connection: Connection, study_id: int, new: StudyState, reason: str, now_us: int, **values: Any
 ) -> None:
-    """Move a study; `values` are further columns to set. Its days at rest begin anew."""
-    values = {"reason": reason, "days_at_rest": 0, **values}
+    """Move a study; `values` are further columns to set. Its nights at rest are counted anew."""
+    values = {"reason": reason, "moved_night": schema.NIGHTS, **values}
     _move(connection, schema.studies, STUDY, StudyState, study_id, new, values)
     record(connection, now_us, "study", study_id, new, study_id=study_id, detail=reason)
 

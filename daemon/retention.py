@@ -102,7 +102,6 @@ class Retention:
     ) -> None:
         self._database = database
         self._clock = clock
-        self._events_days = settings.events_days
         self._kinds = (
             _instances(settings.instances_days, spool),
             _results(settings.results_days, objects),
@@ -113,8 +112,7 @@ class Retention:
 
         The rest waits for another time as soon as `go_on` says no.
         """
-        longest = max(self._events_days, *(kind.days for kind in self._kinds))
-        self._database.write(lambda c: _count_night(c, longest, night))
+        self._database.write(lambda c: _count_night(c, night))
         for kind in self._kinds:
             if kind.days:
                 self._doom_all(kind, go_on)
@@ -146,27 +144,19 @@ class Retention:
             self._database.write(partial(_mark_gone, kind, gone))
 
 
-def _count_night(connection: Connection, longest: int, night: str) -> None:
-    """Count a night, once, for studies at rest; beyond the longest limit none is counted."""
+def _count_night(connection: Connection, night: str) -> None:
+    """Count a night, once."""
     if noted(connection, _COUNTED) == night:
         return
     note(connection, _COUNTED, night)
-    studies = schema.studies
-    connection.execute(
-        update(studies)
-        .where(*_at_rest(), studies.c.days_at_rest <= longest)
-        .values(days_at_rest=studies.c.days_at_rest + 1)
-    )
-
-
-def _at_rest() -> tuple[ColumnElement[bool], ...]:
-    studies = schema.studies
-    return studies.c.state.in_(_AT_REST), ~studies.c.unassembled
+    connection.execute(update(schema.node).values(nights=schema.node.c.nights + 1))
 
 
 def rested(days: int) -> tuple[ColumnElement[bool], ...]:
     """Tell, as SQL, which studies have rested for more than so many nights."""
-    return *_at_rest(), schema.studies.c.days_at_rest > days
+    studies = schema.studies
+    long_ago = studies.c.moved_night < schema.NIGHTS - days
+    return studies.c.state.in_(_AT_REST), ~studies.c.unassembled, long_ago
 
 
 def _rested(kind: _Kind) -> tuple[ColumnElement[bool], ...]:

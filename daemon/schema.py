@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    select,
     text,
 )
 
@@ -37,7 +38,10 @@ node = Table(
         "node_id", String(32), nullable=False
     ),  # random, kept for ever: tracking UIDs rest on it
     Column("created_us", BigInteger, nullable=False),
+    Column("nights", Integer, nullable=False, server_default="0"),  # that retention has counted
 )
+NIGHTS = select(node.c.nights).scalar_subquery()
+"""How many nights retention has counted."""
 
 studies = Table(
     "studies",
@@ -51,8 +55,8 @@ studies = Table(
     Column("last_instance_us", BigInteger, nullable=False),
     # instances came since the last assembly
     Column("unassembled", Boolean, nullable=False, server_default=false()),
-    # nights counted by retention since its last move
-    Column("days_at_rest", Integer, nullable=False, server_default="0"),
+    # how many nights were counted when it moved last
+    Column("moved_night", Integer, nullable=False, server_default="0"),
     Column("purged_us", BigInteger, nullable=True),  # images were deleted last; None: never
     Column("source_ae", String(16), nullable=False, server_default=""),  # of its first instance
 )

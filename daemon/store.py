@@ -142,7 +142,7 @@ def _keep_again(connection: Connection, row: Row[Any], received: Received, now_u
         _reopen(connection, touched.one(), now_us)
     else:
         connection.execute(
-            update(studies).where(studies.c.id == row.study_id).values(days_at_rest=0)
+            update(studies).where(studies.c.id == row.study_id).values(moved_night=schema.NIGHTS)
         )
 
 

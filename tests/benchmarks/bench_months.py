@@ -31,9 +31,9 @@ DAYS = 730
 MOST = 20.0  # milliseconds
 _STUDIES = text(
     "INSERT INTO studies (study_uid, state, received_us, last_instance_us, unassembled,"
-    " days_at_rest, source_ae) SELECT '1.2.' || :month || '.' || n,"
+    " moved_night, source_ae) SELECT '1.2.' || :month || '.' || n,"
     " CASE WHEN n <= :parked THEN 'parked' ELSE 'delivered' END, :begin + n, :begin + n, false,"
-    " :rested, 'US1' FROM generate_series(1, :studies) AS n"
+    " -:rested, 'US1' FROM generate_series(1, :studies) AS n"
 )
 _EVENTS = text(
     "INSERT INTO events (at_us, study_id, entity, entity_id, action, detail)"

@@ -123,7 +123,7 @@ def rows(at_rest: int, under_way: int) -> dict[str, Iterator[dict[str, Any]]]:  
                 # a study under way has just got its last image
                 "last_instance_us": now if n >= at_rest else arrived[n] + seconds(60),
                 "unassembled": kind.unassembled,
-                "days_at_rest": 1 if n < at_rest else 0,
+                "moved_night": -1 if n < at_rest else 0,
                 "source_ae": SOURCES[n % len(SOURCES)],
             }
 

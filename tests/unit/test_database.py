@@ -320,7 +320,7 @@ def test_a_database_of_the_first_schema_keeps_its_rows(tmp_path: Path) -> None:
         assert (instance.file, instance.instance_hash) == ("kept", "h")
         assert instance.committed_us is None
         study = rows.study("1.2")
-        assert (study.days_at_rest, study.purged_us) == (0, None)
+        assert (study.moved_night, study.purged_us) == (0, None)
         assert [row.holder for row in rows.all(schema.analyses)] == [""]
         assert [row.file for row in rows.all(schema.objects)] == ["kept"]
         (delivery,) = rows.all(schema.deliveries)

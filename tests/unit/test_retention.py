@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from sqlalchemy import Connection, Table, update
 
-from daemon import schema, status
+from daemon import migrations, schema, status
 from daemon.config_destination import Destination
 from daemon.database import Database
 from daemon.deliver import Deliverer
@@ -361,8 +362,23 @@ def test_a_night_whose_work_is_done_again_counts_once(site: Site) -> None:
     site.delivered()
     for _ in range(2 * DAYS):
         site.retention().run("the same")
-    assert site.rows.study().days_at_rest == 1
+    assert [row.nights for row in site.rows.all(schema.node)] == [1]
     assert site.state() == KEPT
+
+
+def test_nights_at_rest_survive_the_way_in_which_they_are_counted(site: Site) -> None:
+    """Each study had a count of its own."""
+    site.delivered()
+    site.nights(DAYS)
+    with site.rows.database._engine.begin() as connection:
+        settings = migrations.alembic_config(connection)
+        command.downgrade(settings, "0009")
+        days = connection.exec_driver_sql("SELECT days_at_rest FROM studies").scalar()
+        assert days == DAYS
+        command.upgrade(settings, "head")
+    assert site.state() == KEPT
+    site.night()
+    assert site.state() == GONE
 
 
 # Afterwards
