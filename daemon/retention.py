@@ -7,12 +7,12 @@ counts as deleted; the next night deletes what is left.
 """
 
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, and_, exists, select, update
+from sqlalchemy import Column, ColumnElement, Connection, Table, and_, exists, func, select, update
 
 from daemon import config, schema
 from daemon.clock import Clock
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 _AT_REST = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE, StudyState.IGNORED)
 _ARRIVED = frozenset({DeliveryState.DELIVERED, DeliveryState.REPLACED})
 _COUNTED = "nightly counted"  # note of the last night that was
-_CHUNK = 50  # studies looked up at once, and files deleted in one transaction
+_CHUNK = 50  # studies found at once, and files deleted in one transaction
+_LOOKED_AT = 100_000  # studies, by one statement
 
 
 @dataclass(frozen=True)
@@ -119,15 +120,7 @@ class Retention:
             self._delete_all(kind, go_on)
 
     def _doom_all(self, kind: _Kind, go_on: Callable[[], bool]) -> None:
-        studies = schema.studies
-        query = select(studies.c.id).where(*_rested(kind)).order_by(studies.c.id).limit(_CHUNK)
-        last = 0
-        while go_on():
-            with self._database.read() as connection:
-                due = connection.execute(query.where(studies.c.id > last)).scalars().all()
-            if not due:
-                return
-            last = due[-1]
+        for due in due_studies(self._database, _rested(kind), go_on):
             for study_id in due:
                 self._database.write(partial(_doom, kind, study_id, self._clock()))
 
@@ -142,6 +135,27 @@ class Retention:
             gone = self._database.write(partial(_unlink, kind, chunk))
             kind.spool.sync(gone)  # a power cut must not bring back what is called gone
             self._database.write(partial(_mark_gone, kind, gone))
+
+
+def due_studies(
+    database: Database, conditions: Sequence[ColumnElement[bool]], go_on: Callable[[], bool]
+) -> Iterator[Sequence[int]]:
+    """Yield the numbers of the studies that fulfil conditions, a few at a time, while `go_on`.
+
+    Years of studies are looked at part by part, so that no statement takes ever longer.
+    """
+    key = schema.studies.c.id
+    with database.read() as connection:
+        end = connection.execute(select(func.max(key))).scalar() or 0
+    last = 0
+    while last < end and go_on():
+        part = min(last + _LOOKED_AT, end)
+        query = select(key).where(key > last, key <= part, *conditions).order_by(key).limit(_CHUNK)
+        with database.read() as connection:
+            due = connection.execute(query).scalars().all()
+        last = due[-1] if len(due) == _CHUNK else part
+        if due:
+            yield due
 
 
 def _count_night(connection: Connection, night: str) -> None:

@@ -18,10 +18,9 @@ from daemon import schema
 from daemon.clock import Clock
 from daemon.database import Database
 from daemon.months import Months
-from daemon.retention import rested
+from daemon.retention import due_studies, rested
 
 log = logging.getLogger(__name__)
-_CHUNK = 50  # studies whose events are deleted in one transaction
 _KEPT_FOR_EVER = "conflict"  # action of an event: `daemon.custody` commits to no such image
 
 
@@ -54,15 +53,8 @@ class Timelines:
         """Delete the events of studies of which some lie there."""
         studies = schema.studies
         left = exists().where(lying.c.study_id == studies.c.id, lying.c.action != _KEPT_FOR_EVER)
-        query = select(studies.c.id).where(*rested(self._days), left)
-        query = query.order_by(studies.c.id).limit(_CHUNK)
-        last = deleted = 0
-        while go_on():
-            with self._database.read() as connection:
-                due = connection.execute(query.where(studies.c.id > last)).scalars().all()
-            if not due:
-                break
-            last = due[-1]
+        deleted = 0
+        for due in due_studies(self._database, (*rested(self._days), left), go_on):
             deleted += self._database.write(partial(_delete, due, self._days))
         if deleted:
             words = f"{deleted} events deleted, their studies {self._days} days at rest"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from alembic import command
-from sqlalchemy import Connection, Table, update
+from sqlalchemy import Connection, Table, insert, update
 
 from daemon import migrations, schema, status
 from daemon.config_destination import Destination
@@ -15,7 +15,7 @@ from daemon.database import Database
 from daemon.deliver import Deliverer
 from daemon.errors import InputError
 from daemon.lifecycle import DeliveryState, StudyState
-from daemon.retention import Retention
+from daemon.retention import Retention, due_studies, rested
 from daemon.spool import Spool
 from daemon.unpark import retry
 from daemon.ways import remote
@@ -364,6 +364,20 @@ def test_a_night_whose_work_is_done_again_counts_once(site: Site) -> None:
         site.retention().run("the same")
     assert [row.nights for row in site.rows.all(schema.node)] == [1]
     assert site.state() == KEPT
+
+
+def test_years_of_studies_are_looked_at_part_by_part(site: Site) -> None:
+    def write(connection: Connection) -> None:
+        for number in (1, 99_999, 100_000, 100_001, 350_000):
+            row = {"id": number, "study_uid": f"1.2.{number}", "state": "ignored"}
+            row |= {"received_us": 0, "last_instance_us": 0, "moved_night": -DAYS - 1}
+            connection.execute(insert(schema.studies).values(row))
+
+    database = site.rows.database
+    database.write(write)
+    found = list(due_studies(database, rested(DAYS), lambda: True))
+    assert found == [[1, 99_999, 100_000], [100_001], [350_000]]
+    assert not list(due_studies(database, rested(DAYS + 1), lambda: True))
 
 
 def test_nights_at_rest_survive_the_way_in_which_they_are_counted(site: Site) -> None:
