@@ -8,6 +8,7 @@ that does not answer is given up (`Patience`).
 """
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from daemon.clock import Clock
 from daemon.errors import UnavailableError
 
+log = logging.getLogger(__name__)
 _SET_EVERY_S = 60.0  # the clock
 _WRITERS = text("SELECT pg_advisory_xact_lock(hashtext('axnode.writers'))")
 _TOGETHER = text("SELECT pg_advisory_xact_lock_shared(hashtext('axnode.writers'))")
@@ -45,6 +47,13 @@ _SESSION = {  # how soon the server gives up a session, and what it holds
     "tcp_keepalives_count": "2",
     "tcp_user_timeout": "15000",
 }
+_ADDING = text("SELECT pg_try_advisory_xact_lock(hashtext('axnode.tallies'))")
+_ADD_UP = text(
+    "WITH gone AS (DELETE FROM tally_changes RETURNING *)"
+    " INSERT INTO tally_sums SELECT entity, destination, state, sum(number) FROM gone"
+    " GROUP BY entity, destination, state ON CONFLICT (entity, destination, state)"
+    " DO UPDATE SET number = tally_sums.number + excluded.number"
+)
 _LOCK_NOT_AVAILABLE = "55P03"
 _PASSING = (
     "23505",  # unique_violation: somebody else has just written the same
@@ -116,6 +125,17 @@ def lock_schema(connection: Connection) -> None:
     for limit in ("lock_timeout", "statement_timeout"):
         connection.exec_driver_sql(f"SET LOCAL {limit} = 0")
     connection.execute(_SCHEMA)
+
+
+def add_up(engine: Engine) -> None:
+    """Add changes of counts (`daemon.schema.tallies`) to their sums, unless somebody does so."""
+    try:
+        with engine.begin() as connection:
+            if connection.execute(_ADDING).scalar_one():
+                connection.execute(_ADD_UP)
+    except SQLAlchemyError as error:
+        name = type(error).__name__
+        log.error("counts are added up later", extra={"action": "add_up", "error": name})
 
 
 def seize(connection: Connection, tables: str) -> bool:

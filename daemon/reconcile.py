@@ -246,5 +246,5 @@ def _miscounted(connection: Connection) -> Iterator[str]:
             yield (
                 f"tallies: {words} is said to be {said.get(kind, 0)}, and is {there.get(kind, 0)}:"
                 " axnode status shows it wrong, nothing else rests on it; restore a back-up, or set"
-                " the number right by hand"
+                " the number right by hand (on PostgreSQL in tally_sums)"
             )

@@ -192,7 +192,11 @@ tallies = Table(
     Column("state", String(16), primary_key=True),
     Column("number", BigInteger, nullable=False),
 )
-"""How many rows there are of each kind, kept by triggers: counting them takes ever longer."""
+"""How many rows there are of each kind, kept by triggers: counting them takes ever longer.
+
+On PostgreSQL a view: sums, and the changes that were not added to them yet. A row that each change
+rewrote would have a version for each, as long as anybody who copies the database may see them.
+"""
 
 commitments = Table(
     "commitments",

@@ -19,7 +19,7 @@ from daemon.errors import UnavailableError
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 _GROUP = 200  # writes that share one commit at most
-_CHECKPOINT_EVERY = 500  # commits between two checkpoints of SQLite's write-ahead log
+_TIDY_EVERY = 500  # commits, after which SQLite's log is moved, or PostgreSQL's counts added up
 _TRIES = 8  # of a write that another process's stood in the way of
 _PAUSE_S = 0.05  # between two of them, at most; longer each time
 
@@ -99,10 +99,16 @@ class Writer:
             self._commit(group)
             self._since_s = None
             commits += 1
-            if self._checkpoints and (commits % _CHECKPOINT_EVERY == 0):
-                sqlite.checkpoint(self._engine, "PASSIVE")
+            if commits % _TIDY_EVERY == 0:
+                self._tidy()
         if self._checkpoints:
             sqlite.checkpoint(self._engine, "TRUNCATE")
+
+    def _tidy(self) -> None:
+        if self._shared:
+            postgres.add_up(self._engine)
+        elif self._checkpoints:
+            sqlite.checkpoint(self._engine, "PASSIVE")
 
     def _gather(self) -> _Group | None:
         first = self._queue.get()

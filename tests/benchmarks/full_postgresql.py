@@ -8,9 +8,9 @@ from daemon.database import Database
 from tests.benchmarks.full_database import rows
 
 _COUNTS = (
-    "DELETE FROM tallies",
-    "INSERT INTO tallies SELECT 'study', '', state, count(*) FROM studies GROUP BY state",
-    "INSERT INTO tallies SELECT 'delivery', destination, state, count(*) FROM deliveries"
+    "DELETE FROM tally_sums",
+    "INSERT INTO tally_sums SELECT 'study', '', state, count(*) FROM studies GROUP BY state",
+    "INSERT INTO tally_sums SELECT 'delivery', destination, state, count(*) FROM deliveries"
     " GROUP BY destination, state",
 )
 

@@ -61,7 +61,7 @@ class _Tally:
         )
 
 
-_TALLIES = (
+TALLIES = (
     _Tally("study", "studies", "state", state="R.state"),
     _Tally("purged", "studies", "purged_us", counted="R.purged_us IS NOT NULL"),
     _Tally("delivery", "deliveries", "state", destination="R.destination", state="R.state"),
@@ -79,7 +79,7 @@ def _sqlite(tally: _Tally) -> Iterator[str]:
     yield f"CREATE TRIGGER {name}_removed AFTER DELETE ON {table} BEGIN {minus} END"
 
 
-def _postgresql(tally: _Tally) -> Iterator[str]:
+def postgresql(tally: _Tally) -> Iterator[str]:
     """Yield the same, counted at the commit and under one lock.
 
     Writers that hold their counts for as long as their transactions last would wait for each other,
@@ -120,8 +120,8 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("entity", "destination", "state"),
     )
-    triggers = _sqlite if op.get_bind().dialect.name == "sqlite" else _postgresql
-    for tally in _TALLIES:
+    triggers = _sqlite if op.get_bind().dialect.name == "sqlite" else postgresql
+    for tally in TALLIES:
         op.execute(tally.fill())
         for statement in triggers(tally):
             op.execute(statement)
@@ -130,7 +130,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Undo."""
     sqlite = op.get_bind().dialect.name == "sqlite"
-    for tally in _TALLIES:
+    for tally in TALLIES:
         name = f"tally_{tally.entity}"
         if sqlite:
             for when in ("added", "moved", "removed"):
