@@ -23,24 +23,41 @@ def claim(
     longest_wait_us: int,
     holder: str = "",
     after: str = "",
-    beside: Sequence[Job] = (),
-) -> Job | None:
-    """Take the next job (`daemon.next_job`); None: nothing is due.
+    frames: int = 1,
+) -> list[Job]:
+    """Take the next job (`daemon.next_job`), and those behind it that fill a batch with it.
+
+    What has failed before is analysed by itself, for it may be what its process died of; so are
+    cines, which fill batches of their own. Empty: nothing is due.
 
     Parameters
     ----------
     longest_wait_us
         A due time farther off comes from a clock that was set: it counts as due.
     holder
-        Names the worker that takes it.
+        Names the worker that takes them.
     after
         Source of the job before: its turn comes last.
-    beside
-        Jobs that it would be analysed together with; it is left where it is if it cannot.
+    frames
+        Images in a batch; with one the next job is all there is.
     """
-    row = next_job(connection, now_us, now_us + longest_wait_us, LEASE_US, after)
-    if row is None:
-        return None
+    taken: list[Job] = []
+    while sum(len(job.uids) for job in taken) < frames:
+        row = next_job(connection, now_us, now_us + longest_wait_us, LEASE_US, after)
+        job = None if row is None else _take(connection, row, now_us, holder, taken)
+        if job is None:
+            break
+        taken.append(job)
+        if job.attempt > 1 or not job.stills:
+            break
+        after = job.source_ae
+    return taken
+
+
+def _take(
+    connection: Connection, row: Row[Any], now_us: int, holder: str, beside: Sequence[Job]
+) -> Job | None:
+    """Take an analysis; None: it cannot be read with those beside it, or was tried too often."""
     inputs = _inputs(connection, row.id)
     stills = all(each.sop_class_uid in STILL_SOP_CLASSES for each in inputs)
     if beside and not (stills and _fits(row, beside)):
@@ -86,31 +103,6 @@ def claim(
         bundle_digest=row.bundle_digest,
         stills=stills,
     )
-
-
-def claim_together(
-    connection: Connection,
-    now_us: int,
-    longest_wait_us: int,
-    holder: str = "",
-    after: str = "",
-    frames: int = 1,
-) -> list[Job]:
-    """Take the next job, and those behind it that fill a batch of `frames` images with it.
-
-    What has failed before is analysed by itself, for it may be what its process died of; so are
-    cines, which fill batches of their own.
-    """
-    taken: list[Job] = []
-    while sum(len(job.uids) for job in taken) < frames:
-        job = claim(connection, now_us, longest_wait_us, holder, after, taken)
-        if job is None:
-            break
-        taken.append(job)
-        if job.attempt > 1 or not job.stills:
-            break
-        after = job.source_ae
-    return taken
 
 
 def _fits(row: Row[Any], beside: Sequence[Job]) -> bool:

@@ -128,7 +128,7 @@ class Worker:
         self.check_model()  # without a model nothing is claimed, and no attempt is counted
         frames = self._child.together
         claimed = self._database.write(
-            lambda c: claims.claim_together(
+            lambda c: claims.claim(
                 c, self._clock(), self._longest_wait_us, self._holder, self._after, frames
             ),
             alone=False,

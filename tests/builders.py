@@ -184,7 +184,9 @@ class Rows:
 
     def claim(self) -> Job | None:
         """Claim a job."""
-        return self.database.write(lambda c: claims.claim(c, self.clock(), seconds(INTERVAL_S)))
+        wait_us = seconds(INTERVAL_S)
+        taken = self.database.write(lambda c: claims.claim(c, self.clock(), wait_us))
+        return taken[0] if taken else None
 
     def claimed(self) -> Job:
         """Claim a job that must be there."""

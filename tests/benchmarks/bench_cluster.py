@@ -19,7 +19,7 @@ from sqlalchemy import func, insert, select
 from daemon import claims, jobs, schema
 from daemon.clock import now_us, seconds
 from daemon.database import Database
-from daemon.jobs import StoredObject
+from daemon.jobs import Job, StoredObject
 from daemon.lifecycle import AnalysisState, StudyState
 from daemon.spool import Spool
 from daemon.store import Received, add_instance
@@ -145,10 +145,7 @@ def take(database: Database, number: int, until_s: float) -> int:
     """Claim jobs, and give each its results: what a worker writes for a study."""
     count = 0
     while time.monotonic() < until_s:
-        job = database.write(
-            lambda c: claims.claim(c, now_us(), seconds(600), str(number)), alone=False
-        )
-        assert job is not None, "the queue was too short"
+        job = _next(database, number)
         built = [
             StoredObject(role, 0, US, f"{job.study_uid}.{n}", f"{job.study_uid}.9", "f" * 64, 1)
             for n, role in enumerate(("seg", "sr"), 1)
@@ -166,12 +163,17 @@ def claim(database: Database, number: int, until_s: float) -> int:
     """Claim jobs, and nothing else."""
     count = 0
     while time.monotonic() < until_s:
-        job = database.write(
-            lambda c: claims.claim(c, now_us(), seconds(600), str(number)), alone=False
-        )
-        assert job is not None, "the queue was too short"
+        _next(database, number)
         count += 1
     return count
+
+
+def _next(database: Database, number: int) -> Job:
+    found = database.write(
+        lambda c: claims.claim(c, now_us(), seconds(600), str(number)), alone=False
+    )
+    assert found, "the queue was too short"
+    return found[0]
 
 
 def queue(url: str, count: int) -> None:

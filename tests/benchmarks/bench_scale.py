@@ -120,8 +120,8 @@ class Site:
         return run
 
     def _claim(self, connection: Connection, ahead_us: int) -> None:
-        job = claims.claim(connection, now_us() + ahead_us, seconds(86_400.0), "bench")
-        assert (job is not None) == bool(ahead_us)
+        taken = claims.claim(connection, now_us() + ahead_us, seconds(86_400.0), "bench")
+        assert bool(taken) == bool(ahead_us)
 
     def _first_image(self) -> tuple[str, str]:
         table = schema.instances

@@ -154,10 +154,12 @@ def test_a_job_is_claimed_once(two: tuple[Database, Database]) -> None:
 
     def work(database: Database) -> None:
         while True:
-            job = database.write(lambda c: claims.claim(c, rows.clock(), seconds(600)), alone=False)
-            if job is None:
+            found = database.write(
+                lambda c: claims.claim(c, rows.clock(), seconds(600)), alone=False
+            )
+            if not found:
                 return
-            claimed.append(job.analysis_id)
+            claimed.extend(job.analysis_id for job in found)
 
     at_once(*(partial(work, database) for database in two * 2))
     assert len(claimed) == len(set(claimed)) == 60

@@ -32,9 +32,7 @@ def queue(rows: Rows, source: str, study: str, images: int = 1) -> None:
 def take(rows: Rows, after: str = "", frames: int = 1) -> list[Job]:
     """Claim as a worker does."""
     return rows.database.write(
-        lambda c: claims.claim_together(
-            c, rows.clock(), seconds(INTERVAL_S), "worker", after, frames
-        )
+        lambda c: claims.claim(c, rows.clock(), seconds(INTERVAL_S), "worker", after, frames)
     )
 
 

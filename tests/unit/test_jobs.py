@@ -61,7 +61,7 @@ def test_a_node_that_starts_again_waits_for_no_lease_of_its_own(rows: Rows) -> N
     rows.queued("1.1.1", "1.1")
     rows.queued("1.2.1", "1.2")
     claim = partial(claims.claim, now_us=rows.clock(), longest_wait_us=1)
-    mine, other = (
+    (mine,), (other,) = (
         rows.database.write(partial(claim, holder=holder)) for holder in ("this node", "another")
     )
     assert (mine.study_uid, other.study_uid) == ("1.1", "1.2")
