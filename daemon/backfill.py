@@ -21,7 +21,7 @@ from daemon import schema, status
 from daemon.database import Database
 from daemon.errors import InputError, UnavailableError
 from daemon.lifecycle import FileState, StudyState
-from dicom_io.dicomweb import Found
+from dicom_io.dicomweb_query import Found
 from dicom_io.errors import PeerError
 from dicom_io.scu import Outcome, StoreResult
 
@@ -34,7 +34,7 @@ BEGUN = "begun"
 
 
 class Asking(Protocol):
-    """What an archive is asked: `dicom_io.dicomweb.Query`."""
+    """What an archive is asked: `dicom_io.dicomweb_query.Query`."""
 
     def studies(self, filters: Mapping[str, str]) -> Iterator[Found]:
         """Yield the studies that match."""

@@ -49,11 +49,11 @@ def send(
     on_result: Callable[[StoreResult], None],
     on_tick: Callable[[], None],
 ) -> object:
-    """Send files; see `scu.store` and `dicomweb.store`."""
+    """Send files; see `scu.store` and `dicomweb_store.store`."""
     if isinstance(there, Archive):
-        from dicom_io import dicomweb  # with requests: only where it is configured
+        from dicom_io import dicomweb_store  # with requests: only where it is configured
 
-        return dicomweb.store(there, paths, on_result, on_tick)
+        return dicomweb_store.store(there, paths, on_result, on_tick)
     return scu.store(there, paths, on_result, on_tick=on_tick)
 
 

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     from daemon.backfill import Backfill, Hours, Journal
     from daemon.errors import UnavailableError
     from dicom_io import scu
-    from dicom_io.dicomweb import Query
+    from dicom_io.dicomweb_query import Query
     from dicom_io.errors import PeerError
 
     archive, filters = _archive(config, arguments.source), _filters(arguments.query)

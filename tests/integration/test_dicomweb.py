@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import sample_dicoms
-from dicom_io import dicomweb
 from dicom_io.archive import Archive
+from dicom_io.dicomweb import echo
+from dicom_io.dicomweb_query import Query
+from dicom_io.dicomweb_store import store
 from dicom_io.errors import PeerError
 from dicom_io.scu import Outcome
 from tests.node import Node, axnode
@@ -36,8 +38,8 @@ def archive(pacs: Orthanc) -> Archive:
 
 def test_files_arrive_byte_for_byte(pacs: Orthanc) -> None:
     there, seen = archive(pacs), []
-    dicomweb.echo(there)
-    results = dicomweb.store(there, STILLS, seen.append)
+    echo(there)
+    results = store(there, STILLS, seen.append)
     assert [result.outcome for result in results] == [Outcome.STORED] * len(STILLS)
     assert seen == results
     kept = {
@@ -50,10 +52,10 @@ def test_files_arrive_byte_for_byte(pacs: Orthanc) -> None:
 def test_what_is_no_dicom_is_refused_for_good(pacs: Orthanc, tmp_path: Path) -> None:
     odd = tmp_path / "odd.dcm"
     odd.write_bytes(b"not DICOM at all")
-    (result,) = dicomweb.store(archive(pacs), [odd])
+    (result,) = store(archive(pacs), [odd])
     assert result.outcome is Outcome.PERMANENT
     assert result.detail
-    (missing,) = dicomweb.store(archive(pacs), [tmp_path / "none.dcm"])
+    (missing,) = store(archive(pacs), [tmp_path / "none.dcm"])
     assert missing.outcome is Outcome.TRANSIENT
 
 
@@ -119,7 +121,7 @@ def failed(reason: int) -> object:
 )
 def test_answers_mean_what_the_standard_says(status: int, body: object, outcome: Outcome) -> None:
     with answering(status, body) as there:
-        (result,) = dicomweb.store(there, STILLS[:1])
+        (result,) = store(there, STILLS[:1])
     assert result.outcome is outcome
 
 
@@ -128,9 +130,9 @@ def test_a_large_object_is_not_held_in_memory(tmp_path: Path) -> None:
     with large.open("wb") as file:
         file.truncate(64 << 20)
     with answering(200, STORED) as there:
-        dicomweb.store(there, STILLS[:1])  # what is imported and made once
+        store(there, STILLS[:1])  # what is imported and made once
         tracemalloc.start()
-        (result,) = dicomweb.store(there, [large], on_tick=lambda: ticks.append(1))
+        (result,) = store(there, [large], on_tick=lambda: ticks.append(1))
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
     assert result.outcome is Outcome.STORED
@@ -141,7 +143,7 @@ def test_a_large_object_is_not_held_in_memory(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_not_the_archive_s_fault() -> None:
     """It can be opened, and its bytes cannot be had."""
     with answering(200, STORED) as there:
-        results = dicomweb.store(there, [Path("/proc/self/mem"), STILLS[0]])
+        results = store(there, [Path("/proc/self/mem"), STILLS[0]])
     assert [each.outcome for each in results] == [Outcome.TRANSIENT, Outcome.STORED]
     assert results[0].detail == "the file cannot be read (Input/output error)"
 
@@ -149,7 +151,7 @@ def test_a_file_that_cannot_be_read_is_not_the_archive_s_fault() -> None:
 @pytest.mark.parametrize("status", [401, 403, 404, 429, 503])
 def test_what_an_admin_or_time_puts_right_is_tried_again(status: int) -> None:
     with answering(status) as there, pytest.raises(PeerError) as caught:
-        dicomweb.store(there, STILLS[:1])
+        store(there, STILLS[:1])
     assert caught.value.transient
     assert str(status) in str(caught.value)
     assert "hush" not in str(caught.value)
@@ -159,9 +161,9 @@ def test_what_an_admin_or_time_puts_right_is_tried_again(status: int) -> None:
 def test_nothing_is_sent_elsewhere(status: int) -> None:
     with answering(status) as there:
         for ask in (
-            lambda: dicomweb.echo(there),
-            lambda: dicomweb.store(there, STILLS[:1]),  # which would be asked without the object
-            lambda: list(dicomweb.Query(there).studies({})),
+            lambda: echo(there),
+            lambda: store(there, STILLS[:1]),  # which would be asked without the object
+            lambda: list(Query(there).studies({})),
         ):
             with pytest.raises(PeerError, match="elsewhere"):
                 ask()
@@ -169,7 +171,7 @@ def test_nothing_is_sent_elsewhere(status: int) -> None:
 
 def test_an_archive_that_is_not_there_is_said_in_words() -> None:
     there = Archive("web", f"http://127.0.0.1:{free_port()}/dicom-web", "anna", "hush")
-    for ask in (lambda: dicomweb.echo(there), lambda: dicomweb.store(there, STILLS[:1])):
+    for ask in (lambda: echo(there), lambda: store(there, STILLS[:1])):
         with pytest.raises(PeerError, match="cannot be reached") as caught:
             ask()
         assert "hush" not in str(caught.value)
@@ -196,7 +198,7 @@ def study_uid() -> str:
 def test_an_archive_s_studies_are_brought_once_and_those_that_failed_again(
     pacs: Orthanc, tmp_path: Path
 ) -> None:
-    dicomweb.store(archive(pacs), [*STILLS, SAMPLES / "7-normal-1.dcm"])
+    store(archive(pacs), [*STILLS, SAMPLES / "7-normal-1.dcm"])
     web = {"name": "web", "dicomweb": f"{pacs.url}/dicom-web"}
     journal = tmp_path / "journal"
     with Node(tmp_path, [web]) as node:
@@ -220,8 +222,8 @@ def test_an_archive_s_studies_are_brought_once_and_those_that_failed_again(
 
 def test_studies_are_found_and_fetched(pacs: Orthanc) -> None:
     there = archive(pacs)
-    dicomweb.store(there, STILLS)
-    query = dicomweb.Query(there, page=1)
+    store(there, STILLS)
+    query = Query(there, page=1)
     found = list(query.studies({"PatientID": "PHANTOM-01"}))
     assert [each.study_uid for each in found] == [study_uid()]
     assert list(query.studies({"PatientID": "NOBODY"})) == []

@@ -20,7 +20,7 @@ from daemon.audit_events import Alert, Transfer
 from daemon.http_guard import MOST_BODY_BYTES, MOST_CONNECTIONS
 from daemon.stow import StowLimits
 from daemon.stow_http import PATH
-from dicom_io import dicomweb, part10
+from dicom_io import dicomweb_store, part10
 from dicom_io.frames import read_header
 from dicom_io.scu import Outcome
 from tests import builders
@@ -75,7 +75,7 @@ def test_instances_of_a_web_client_are_stored(tmp_path: Path) -> None:
 
 def test_bytes_after_group_0002_are_kept_as_they_came(open_door: Stow) -> None:
     """In four transfer syntaxes, each in a request of its own."""
-    results = dicomweb.store(open_door.archive, FILES)
+    results = dicomweb_store.store(open_door.archive, FILES)
     assert [result.outcome for result in results] == [Outcome.STORED] * len(FILES)
 
     def after_meta(path: Path) -> bytes:

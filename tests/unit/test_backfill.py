@@ -8,7 +8,7 @@ import pytest
 
 from daemon.backfill import KNOWN, NOTHING, SENT, Backfill, Hours, Journal
 from daemon.errors import InputError, UnavailableError
-from dicom_io.dicomweb import Found
+from dicom_io.dicomweb_query import Found
 from dicom_io.errors import PeerError
 from dicom_io.scu import Outcome, StoreResult
 from tests import builders
