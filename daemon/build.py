@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.analysis import Frame
-from daemon.config import Results
+from daemon.config_results import Results
 from dicom_io.findings import StudyFindings
 
 if TYPE_CHECKING:  # imported by `load`, for a start does not wait for these

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from daemon.config import Config, is_loopback
+from daemon.config import Config
 from daemon.errors import ConfigError
+from daemon.loopback import is_loopback
 from daemon.reading import Reader, reader
 from model.bundle_file import SHIPPED, Bundle
 from model.errors import BundleError

@@ -3,8 +3,9 @@
 import socket
 from dataclasses import replace
 
-from daemon.config import Config, Source
+from daemon.config import Config
 from daemon.config_destination import Destination
+from daemon.config_source import Source
 from dicom_io.acceptor import CALLED_AE_UNKNOWN, CALLING_AE_UNKNOWN, Peer, Rejection
 
 

@@ -10,33 +10,20 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-)
+from pydantic import Field, StringConstraints, ValidationError, field_validator
 
-from daemon import config_destination, config_rules, config_tls, config_users
+from daemon import config_destination, config_results, config_rules, config_tls, config_users
 from daemon.config_destination import Destination
 from daemon.config_environ import hoist, with_environ
+from daemon.config_results import Results
 from daemon.config_rules import Rule
+from daemon.config_source import Source, guard_open_door
 from daemon.config_table import AETitle, Table
-from daemon.config_tls import CertificateName, FilePath, Tls
+from daemon.config_tls import FilePath, Tls
 from daemon.config_users import User
 from daemon.errors import ConfigError
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-_SWITCH = {True: "on", False: "off"}
-Pictures = Annotated[
-    Literal["off", "auto", "on"],
-    BeforeValidator(lambda value: _SWITCH[value] if isinstance(value, bool) else value),
-]
-"""Whether contours are sent as pictures too; auto: to destinations that refuse or do not draw SEG.
-
-``true`` and ``false`` mean on and off.
-"""
 
 
 class Node(Table):
@@ -59,30 +46,6 @@ class Database(Table):
     url: str | None = None
 
 
-class Source(Table):
-    """A modality that may push."""
-
-    ae_title: AETitle
-    host: str | None = None  # left out: any address
-    port: Annotated[int, Field(ge=1, le=65535)] | None = None  # where it hears commitment reports
-    assume_axilla: bool = False  # it pushes nothing but axillary studies
-    certificate_name: CertificateName | None = None  # left out: any certificate of tls.ca
-
-    @field_validator("host")
-    @classmethod
-    def _address(cls, host: str | None) -> str | None:
-        # a modality is told by the address it calls from, and names are not resolved
-        return None if host is None else str(ip_address(host))
-
-    def is_at(self, address: str) -> bool:
-        """Tell whether a caller's address is this source's."""
-        return self.host is None or ip_address(self.host) == ip_address(address)
-
-    def holds(self, names: frozenset[str] | None) -> bool:
-        """Tell whether a caller's certificate, by the names in it, is this source's."""
-        return self.certificate_name is None or self.certificate_name in (names or ())
-
-
 class Study(Table):
     """When a study is ready, and how much of a cine is read."""
 
@@ -100,19 +63,6 @@ class Model(Table):
     aggregation: Literal["max", "mean"] | None = None  # over a side's nodes; None: the bundle's
     operating_point: str | None = None  # left out: the bundle's first
     memory_limit_gb: Annotated[float, Field(gt=0)] = 8.0  # of the analysing process
-
-
-class Results(Table):
-    """Which objects are made."""
-
-    seg: bool = True
-    sr: bool = True
-    presentation_state: Pictures = "off"
-    secondary_capture: Pictures = "auto"
-    seg_geometry: Literal["viewer", "strict", "volume"] = "viewer"
-    seg_empty_frames: bool = False  # frames that were read and show no node are stored too
-    seg_compression: Literal["none", "deflated"] = "none"
-    sr_class: Literal["comprehensive", "comprehensive_3d"] = "comprehensive"
 
 
 class Retention(Table):
@@ -199,16 +149,6 @@ class Config(Table):
         return self.database.url or f"sqlite:///{self.state_dir / 'axnode.sqlite'}"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether `host` is this machine's loopback address, by name or number."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """Read and validate the configuration file.
 
@@ -258,26 +198,6 @@ def _explain(error: ValidationError) -> str:
     return "configuration: " + "; ".join(lines)
 
 
-def _blind(config: Config) -> bool:
-    """Tell whether a destination's viewer draws no SEG."""
-    return any(not destination.draws_seg for destination in config.destinations)
-
-
-def guard_open_door(config: Config, host: str) -> None:
-    """Refuse to listen beyond this machine for anybody, unless that is said to be meant.
-
-    Raises
-    ------
-    ConfigError
-        `host`, where the node is to listen, is not loopback, and nobody says who may push.
-    """
-    if not config.sources and not config.allow_any_source and not is_loopback(host):
-        raise ConfigError(
-            "configuration: the node listens beyond loopback and no [[sources]] are listed: "
-            "list the modalities that may push, or set allow_any_source = true"
-        )
-
-
 def _check(config: Config) -> None:
     names = [destination.name for destination in config.destinations]
     if len(set(names)) != len(names):
@@ -292,11 +212,4 @@ def _check(config: Config) -> None:
     config_tls.check(config)
     config_users.check(config)
     config_rules.check(config.rules, names)
-    results = config.results
-    pictures = (results.presentation_state, results.secondary_capture)
-    drawn = "on" in pictures or ("auto" in pictures and _blind(config))
-    if not results.seg and not results.sr and not drawn:
-        raise ConfigError(
-            "configuration: results: seg and sr are both off, so nothing would ever be delivered; "
-            "turn one on"
-        )
+    config_results.check(config.results, config.destinations)

@@ -14,8 +14,8 @@ from fastapi.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from daemon.config import is_loopback
 from daemon.http import LIFE_S
+from daemon.loopback import is_loopback
 
 MOST_BODY_BYTES = 16_384  # the longest form is a tenth of it
 MOST_CONNECTIONS = 100

@@ -8,7 +8,8 @@ from daemon.assemble import Assembler
 from daemon.callers import Callers
 from daemon.certificates import TlsSetup
 from daemon.common import Common
-from daemon.config import Config, guard_open_door
+from daemon.config import Config
+from daemon.config_source import guard_open_door
 from daemon.custody import Custody
 from daemon.eligibility import by_headers
 from daemon.errors import UnavailableError

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from daemon import bundles, http, identity
-from daemon.config import Config, guard_open_door
+from daemon.config import Config
+from daemon.config_source import guard_open_door
 from daemon.database import Database, check_url, has_schema
 from daemon.errors import ConfigError, UnavailableError
 from daemon.ports import listen

@@ -7,7 +7,7 @@ from typing import Any
 from daemon import identity, pictures
 from daemon.analyser import Analyser, decode
 from daemon.build import build_objects
-from daemon.config import Results
+from daemon.config_results import Results
 from daemon.reading import reader
 from daemon.summary import summarise
 from dicom_io import render

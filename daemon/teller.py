@@ -11,7 +11,7 @@ from sqlalchemy import Connection, or_, select, update
 from daemon import failpoints, schema
 from daemon.callers import Callers
 from daemon.clock import Clock
-from daemon.config import Source
+from daemon.config_source import Source
 from daemon.custody import Custody, end, note_answer, report
 from daemon.database import Database
 from daemon.pulse import Pulse

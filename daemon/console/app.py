@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 
 from daemon import __version__
 from daemon.audit_notes import Notes
-from daemon.config import Config, is_loopback
+from daemon.config import Config
 from daemon.console import api, pages, system
 from daemon.console.accounts import Accounts
 from daemon.console.depends import Program
@@ -25,6 +25,7 @@ from daemon.console.gate import Gate, NotSignedIn, SecureHeaders
 from daemon.console.render import page
 from daemon.console.sessions import Sessions
 from daemon.errors import DaemonError, UnavailableError, UnknownError
+from daemon.loopback import is_loopback
 from dicom_io.errors import PeerError
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from daemon.build import build_objects
-from daemon.config import Results
+from daemon.config_results import Results
 from dicom_io.findings import NodeFinding, NodeView
 from tests import builders_objects as objects
 from tests.benchmarks.table import Figure, finish, within

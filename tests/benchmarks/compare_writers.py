@@ -27,7 +27,7 @@ from pydicom.dataset import Dataset
 
 from daemon.analysis import Frame
 from daemon.build import build_objects
-from daemon.config import Results
+from daemon.config_results import Results
 from daemon.pictures import key_frames
 from dicom_io.frames import Image
 from dicom_io.sr_items import content_items

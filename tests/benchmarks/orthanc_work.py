@@ -16,7 +16,7 @@ from pydicom.uid import generate_uid
 
 from daemon.analyser import Analyser
 from daemon.build import build_objects
-from daemon.config import Results
+from daemon.config_results import Results
 from daemon.reading import reader
 from model.bundle_file import SHIPPED
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
-from daemon.config import Results
+from daemon.config_results import Results
 from dicom_io.findings import (
     Evaluation,
     OperatingPoint,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from daemon.config import Config, is_loopback, load, parse
+from daemon.config import Config, load, parse
 from daemon.errors import ConfigError
+from daemon.loopback import is_loopback
 from daemon.roles import EVERY, Role, chosen
 
 SOURCE = {"ae_title": "US1"}
