@@ -3,20 +3,23 @@
 import contextlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from daemon import schema
 from daemon.audit_events import Access, Administered, SignIn
 from daemon.console import charts
 from daemon.console.accounts import hash_token
 from daemon.store import add_refusal
+from dicom_io import results
 from model.bundle_file import OperatingPoint
+from tests import builders_objects
 from tests.builders import STUDY
 from tests.console import PACS, PASSWORD, USERS, Console, FakeRunning, form_token, press, served
 from tests.stow import GATEWAY, TOKEN
@@ -181,16 +184,24 @@ def test_the_overview_lists_the_processes_of_several_nodes(
     table = schema.processes
     known = {"version": "1.2.3", "started_us": 0}
     worker = {"roles": "worker", "device": "cuda:1", "together": 16, "seen_us": now}
-    gone = {"roles": "receiver", "device": "", "together": 0, "seen_us": now - 90_000_000}
+    gone = {"roles": "deliverer,receiver", "device": "", "together": 0, "seen_us": now - 90_000_000}
     for holder, said in (("alpha:1", worker), ("beta:2", gone)):
         row = insert(table).values(holder=holder, **known, **said)
         console.rows.database.write(lambda c, row=row: c.execute(row) and None)
-    page = anna.get("/").text
-    for words in ("alpha:1", "cuda:1", "beta:2", "90 s ago"):
-        assert words in page
+    assert cells(anna.get("/").text, "processes") == [
+        ["alpha:1", "worker", "cuda:1", "16", "1.2.3", "now"],
+        ["beta:2", "deliverer, receiver", "", "", "1.2.3", "90 s ago"],
+    ]
     with console.program("viewer") as program:
         told = program.get("/overview").json()["processes"]
     assert [(each["holder"], each["together"]) for each in told] == [("alpha:1", 16), ("beta:2", 0)]
+
+
+def cells(page: str, section: str) -> list[list[str]]:
+    """Return the words in the rows of a section's table, below its head."""
+    table = page.split(f'id="{section}"')[1].split("<tbody>")[1].split("</tbody>")[0]
+    rows = re.findall(r"<tr>(.*?)</tr>", table)
+    return [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in rows]
 
 
 def test_studies_are_listed_by_fifty_and_filtered(console: Console, anna: httpx.Client) -> None:
@@ -327,6 +338,24 @@ def test_results_are_downloaded_from_their_own_study_only(
     console.objects.remove(console.rows.all(schema.objects)[0].file_hash)
     gone = anna.get("/studies/1/objects/1.dcm")
     assert (gone.status_code, "no longer here" in gone.text) == (400, True)
+
+
+def test_a_report_leads_back_to_its_study(
+    console: Console, anna: httpx.Client, tmp_path: Path
+) -> None:
+    for study in ("1.9.1", "1.9.2"):
+        console.rows.delivering(console.objects, count=1, study=study)
+    sets, paths = builders_objects.study(tmp_path, builders_objects.SourceSpec())
+    found, settings = builders_objects.findings(sets), results.ResultSettings(seg=False)
+    (built,) = results.build(found, paths, settings, builders_objects.uid, builders_objects.NOW)
+    table, digest = schema.objects, console.objects.put(built.data)
+    console.rows.database.write(
+        lambda c: c.execute(update(table).where(table.c.id == 2).values(file_hash=digest)) and None
+    )
+    report = anna.get("/studies/2/objects/2/report").text
+    assert re.findall(r'<a href="([^"]*)">([^<]*)</a>', report) == [
+        ("/studies/2", "Back to the study")
+    ]
 
 
 def test_a_study_is_reached_by_its_uid(console: Console, anna: httpx.Client) -> None:
