@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
@@ -11,7 +11,8 @@ from daemon import schema
 from daemon.clock import seconds
 from daemon.errors import LostLease
 from daemon.events import move_analysis, move_study
-from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
+from daemon.fallback import queue
+from daemon.lifecycle import AnalysisState, StudyState
 from daemon.rest import resting_state
 
 LEASE_US = seconds(30)  # renewed while its worker and that one's process live
@@ -42,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """A built object that lies in the objects folder."""
+    """A built object that lies in the objects folder: columns of its row."""
 
     role: str
     ordinal: int
@@ -103,26 +104,11 @@ def finish(
     )
     for item in built:
         result = connection.execute(
-            insert(schema.objects).values(
-                analysis_id=job.analysis_id,
-                role=item.role,
-                ordinal=item.ordinal,
-                sop_class_uid=item.sop_class_uid,
-                sop_instance_uid=item.sop_instance_uid,
-                series_instance_uid=item.series_instance_uid,
-                file_hash=item.file_hash,
-                size=item.size,
-            )
+            insert(schema.objects).values(analysis_id=job.analysis_id, **asdict(item))
         )
         for name in destinations(item.role):
-            connection.execute(
-                insert(schema.deliveries).values(
-                    object_id=result.inserted_primary_key[0],  # type: ignore[index]
-                    destination=name,
-                    state=DeliveryState.PENDING,
-                    due_us=now_us,
-                )
-            )
+            object_id = result.inserted_primary_key[0]  # type: ignore[index]
+            queue(connection, object_id, name, now_us)
     move_study(connection, job.study_id, *resting_state(connection, job.study_id), now_us)
 
 
