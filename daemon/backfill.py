@@ -20,13 +20,12 @@ from sqlalchemy import select
 from daemon import schema, status
 from daemon.database import Database
 from daemon.errors import InputError, UnavailableError
-from daemon.lifecycle import FileState, StudyState
+from daemon.lifecycle import UNREAD, FileState
 from dicom_io.dicomweb_query import Found
 from dicom_io.errors import PeerError
 from dicom_io.scu import Outcome, StoreResult
 
 log = logging.getLogger(__name__)
-_UNDER_WAY = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING)
 _PAUSE_S = 5.0  # before the node's queue, or the clock, is looked at again
 _MODALITY = "US"
 SENT, KNOWN, NOTHING = "sent", "known", "no ultrasound image"
@@ -162,7 +161,7 @@ class Backfill:
     def _queue(self) -> int:
         with self._database.read() as connection:
             counts = status.counts(connection)
-        return sum(counts[state] for state in _UNDER_WAY)
+        return sum(counts[state] for state in UNREAD)
 
     def _bring(self, study_uid: str) -> tuple[str, int]:
         if study_uid not in self._journal.done and self._is_here(study_uid):

@@ -14,11 +14,10 @@ from daemon.errors import InputError, UnknownError
 from daemon.events import move_analysis, move_delivery, move_study, record
 from daemon.fallback import queue
 from daemon.identity import input_hash
-from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
+from daemon.lifecycle import UNCONFIRMED, AnalysisState, DeliveryState, FileState, StudyState
 from daemon.unpark import PARKED_BY_HAND
 
 _RESTING = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE, StudyState.PARKED)
-_UNDER_WAY = (DeliveryState.PENDING, DeliveryState.STORED)
 
 
 def study_id_of(connection: Connection, study_uid: str) -> int:
@@ -77,7 +76,7 @@ def send(
         delivery = _delivery(connection, item.id, destination)
         if delivery is None:
             queue(connection, item.id, destination, now_us)
-        elif delivery.state in _UNDER_WAY:
+        elif delivery.state in UNCONFIRMED:
             continue
         else:
             again = {"due_us": now_us, "attempts": 0, "resends": 0, "delivered_us": None}
@@ -242,6 +241,6 @@ def _under_way(connection: Connection, study_id: int) -> Sequence[int]:
         select(table.c.id)
         .join(objects, objects.c.id == table.c.object_id)
         .join(analyses, analyses.c.id == objects.c.analysis_id)
-        .where(analyses.c.study_id == study_id, table.c.state.in_(_UNDER_WAY))
+        .where(analyses.c.study_id == study_id, table.c.state.in_(UNCONFIRMED))
     )
     return connection.execute(found).scalars().all()

@@ -36,7 +36,7 @@ class Results(Table):
 def check(results: Results, destinations: Sequence[Destination]) -> None:
     """Raise `ConfigError` where nothing would be delivered."""
     pictures = (results.presentation_state, results.secondary_capture)
-    drawn = "on" in pictures or ("auto" in pictures and _blind(destinations))
+    drawn = any(go_at_once(each, destinations) for each in pictures)
     if not results.seg and not results.sr and not drawn:
         raise ConfigError(
             "configuration: results: seg and sr are both off, so nothing would ever be delivered; "
@@ -44,6 +44,8 @@ def check(results: Results, destinations: Sequence[Destination]) -> None:
         )
 
 
-def _blind(destinations: Sequence[Destination]) -> bool:
-    """Tell whether a destination's viewer draws no SEG."""
-    return any(not destination.draws_seg for destination in destinations)
+def go_at_once(pictures: Pictures, destinations: Sequence[Destination]) -> bool:
+    """Tell whether pictures are sent without a refusal: `on`, or to a viewer that draws no SEG."""
+    return pictures == "on" or (
+        pictures == "auto" and any(not each.draws_seg for each in destinations)
+    )

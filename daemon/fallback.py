@@ -7,10 +7,11 @@ from sqlalchemy import Connection, and_, delete, insert, select
 
 from daemon import schema
 from daemon.config import Config
-from daemon.lifecycle import DeliveryState
+from daemon.config_results import go_at_once
+from daemon.lifecycle import UNCONFIRMED, DeliveryState
 
 _PICTURES = ("sc", "pr")  # roles of objects that show contours where a SEG does not
-_ON_ITS_WAY = (DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.DELIVERED)
+_ON_ITS_WAY = (*UNCONFIRMED, DeliveryState.DELIVERED)
 
 
 def destinations_for(role: str, config: Config, chosen: Collection[str] | None = None) -> list[str]:
@@ -34,7 +35,7 @@ def wanted(config: Config) -> str:
     that is refused.
     """
     setting = config.results.secondary_capture
-    if setting == "on" or (setting == "auto" and not all(d.draws_seg for d in config.destinations)):
+    if go_at_once(setting, config.destinations):
         return "always"
     may_wait = setting == "auto" and config.results.seg and config.destinations
     return "with_nodes" if may_wait else "never"

@@ -53,6 +53,9 @@ class FileState(StrEnum):
 
 
 _S, _A, _D = StudyState, AnalysisState, DeliveryState
+UNREAD = (_S.RECEIVING, _S.QUEUED, _S.ANALYSING)  # its latest version has no results yet
+FINISHED = (_S.DELIVERED, _S.NOT_EVALUABLE)  # analysed, and nothing is on its way
+UNCONFIRMED = (_D.PENDING, _D.STORED)  # on its way: nobody has said that it has arrived for good
 _AFTER_RECEPTION = frozenset({_S.QUEUED, _S.IGNORED, _S.PARKED})
 _RESTING = frozenset({_S.DELIVERING, _S.DELIVERED, _S.NOT_EVALUABLE})
 

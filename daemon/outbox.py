@@ -13,13 +13,11 @@ from daemon.common import Common
 from daemon.config_destination import Destination
 from daemon.deliver import Deliverer
 from daemon.events import move_delivery
-from daemon.lifecycle import DeliveryState
+from daemon.lifecycle import UNCONFIRMED, DeliveryState
 from daemon.rest import settle_study
 from daemon.threads import Threads
 from daemon.ways import peer
 from dicom_io.scu import Remote
-
-_WAITING = (DeliveryState.PENDING, DeliveryState.STORED)
 
 
 class Outbox:
@@ -104,7 +102,7 @@ def park_unknown(connection: Connection, names: Sequence[str], now_us: int) -> N
         select(table.c.id, table.c.destination, analyses.c.study_id)
         .join(objects, objects.c.id == table.c.object_id)
         .join(analyses, analyses.c.id == objects.c.analysis_id)
-        .where(table.c.state.in_(_WAITING), table.c.destination.in_(unknown))
+        .where(table.c.state.in_(UNCONFIRMED), table.c.destination.in_(unknown))
     ).all()
     for row in rows:
         words = f"destination {row.destination} is no longer configured"

@@ -14,7 +14,14 @@ from sqlalchemy import Column, ColumnElement, Connection, func, literal, select
 
 from daemon import integrity, schema
 from daemon.database import Database
-from daemon.lifecycle import AnalysisState, DeliveryState, FileState, StudyState
+from daemon.lifecycle import (
+    FINISHED,
+    UNCONFIRMED,
+    AnalysisState,
+    DeliveryState,
+    FileState,
+    StudyState,
+)
 from daemon.rest import resting_state
 from daemon.spool import Spool
 
@@ -208,18 +215,17 @@ _JOBS = {
 }
 
 
-_UNDER_WAY = (DeliveryState.PENDING, DeliveryState.STORED, DeliveryState.PARKED)
+_UNDER_WAY = (*UNCONFIRMED, DeliveryState.PARKED)
 
 
 def _orphaned(connection: Connection) -> Iterator[str]:
     """Yield a line where deliveries wait although their study is at rest."""
-    at_rest = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
     rows = connection.execute(
         select(schema.studies.c.study_uid, func.count())
         .join(schema.analyses, schema.analyses.c.study_id == schema.studies.c.id)
         .join(schema.objects, schema.objects.c.analysis_id == schema.analyses.c.id)
         .join(schema.deliveries, schema.deliveries.c.object_id == schema.objects.c.id)
-        .where(schema.studies.c.state.in_(at_rest))
+        .where(schema.studies.c.state.in_(FINISHED))
         .where(schema.deliveries.c.state.in_(_UNDER_WAY))
         .group_by(schema.studies.c.study_uid)
     )

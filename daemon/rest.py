@@ -4,9 +4,7 @@ from sqlalchemy import Connection, func, select
 
 from daemon import fallback, schema
 from daemon.events import move_study
-from daemon.lifecycle import AnalysisState, DeliveryState, StudyState
-
-_AT_REST = (StudyState.DELIVERED, StudyState.NOT_EVALUABLE)
+from daemon.lifecycle import FINISHED, AnalysisState, DeliveryState, StudyState
 
 
 def settle_study(connection: Connection, study_id: int, now_us: int) -> StudyState:
@@ -24,7 +22,7 @@ def settle_study(connection: Connection, study_id: int, now_us: int) -> StudySta
 
 def settle_and_release(connection: Connection, study_id: int, now_us: int) -> list[str]:
     """Settle a study after a delivery; return the names of files that nobody needs any more."""
-    if settle_study(connection, study_id, now_us) in _AT_REST:
+    if settle_study(connection, study_id, now_us) in FINISHED:
         return fallback.release(connection, study_id)
     return []
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
 from daemon import schema
-from daemon.lifecycle import DeliveryState, StudyState
+from daemon.lifecycle import UNCONFIRMED, UNREAD, DeliveryState, StudyState
 
 
 def counts(connection: Connection) -> dict[str, int]:
@@ -30,10 +30,9 @@ def tallied(connection: Connection, entity: str) -> dict[str, dict[str, int]]:
 
 def oldest_waiting_s(connection: Connection, now_us: int) -> float | None:
     """Return for how long the study that waits longest has been under way, in seconds."""
-    waiting = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING)
     oldest = connection.execute(
         select(func.min(schema.studies.c.last_instance_us)).where(
-            schema.studies.c.state.in_(waiting)
+            schema.studies.c.state.in_(UNREAD)
         )
     ).scalar()
     return None if oldest is None else max(0.0, (now_us - oldest) / 1e6)
@@ -56,10 +55,9 @@ def destinations(connection: Connection, names: Sequence[str]) -> list[dict[str,
 def last_failure(connection: Connection, destination: str, *, waiting: bool = False) -> str:
     """Return what went wrong last and is not over; `waiting`: of what is still to be sent."""
     table = schema.deliveries
-    states = (DeliveryState.PENDING, DeliveryState.STORED)
     query = select(table.c.detail).where(table.c.destination == destination, schema.FAILED)
     if waiting:
-        query = query.where(table.c.state.in_(states))
+        query = query.where(table.c.state.in_(UNCONFIRMED))
     found = connection.execute(query.order_by(table.c.id.desc()).limit(1)).scalar()
     return str(found or "")
 
