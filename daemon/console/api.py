@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from daemon import status
 from daemon.console.depends import ActingProgram, Program, TheDesk
 from daemon.console.diagnostics import settings
 from daemon.console.drift import Day
@@ -76,7 +77,7 @@ def studies(
     after: Annotated[str | None, Query(max_length=40)] = None,
 ) -> StudyPage:
     """Return fifty studies, the one that began to arrive last first; `older` turns the page."""
-    return desk.studies(state, source_ae, since_us, until_us, after)
+    return desk.studies(status.Page(state, source_ae, since_us, until_us), after)
 
 
 @router.get("/studies/{study_uid}", responses=_REFUSALS)

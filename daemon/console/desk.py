@@ -7,7 +7,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, func, select
 
-from daemon import by_hand, schema, unpark
+from daemon import by_hand, schema, status, unpark
 from daemon.clock import SECOND_US
 from daemon.common import Common
 from daemon.console import listing
@@ -91,23 +91,10 @@ class Desk:
         with self._database.read() as connection:
             return overview(connection, names, self.health, self.clock())
 
-    def studies(
-        self,
-        state: str | None,
-        source_ae: str | None,
-        since_us: int | None,
-        until_us: int | None,
-        after: str | None,
-    ) -> StudyPage:
-        """Return a page of studies, the one that began to arrive last first.
-
-        Raises
-        ------
-        InputError
-            `after` is no place in the list.
-        """
+    def studies(self, wanted: status.Page, after: str | None) -> StudyPage:
+        """Return a page of studies; see `listing.page`."""
         with self._database.read() as connection:
-            return listing.page(connection, state, source_ae, since_us, until_us, after)
+            return listing.page(connection, wanted, after)
 
     def find(self, words: str) -> StudyPage:
         """Return the studies of a Study Instance UID, or of its beginning, or of a PatientID."""

@@ -1,6 +1,6 @@
 """Studies as a list: by state, source and time, or by what a person types."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -35,23 +35,20 @@ class StudyPage:
     older: str | None  # what `after` is for the next page; None: this is the last
 
 
-def page(
-    connection: Connection,
-    state: str | None,
-    source_ae: str | None,
-    since_us: int | None,
-    until_us: int | None,
-    after: str | None,
-) -> StudyPage:
-    """Return a page of studies, the one that began to arrive last first.
+def page(connection: Connection, wanted: status.Page, after: str | None) -> StudyPage:
+    """Return a page of the studies that are wanted, the one that began to arrive last first.
+
+    Parameters
+    ----------
+    after
+        `StudyPage.older` of the page before; None: the first page.
 
     Raises
     ------
     InputError
         `after` is no place in the list.
     """
-    wanted = status.Page(state, source_ae, since_us, until_us, _place(after), PAGE + 1)
-    rows = status.studies(connection, wanted)
+    rows = status.studies(connection, replace(wanted, after=_place(after), most=PAGE + 1))
     older = "-".join(map(str, rows[PAGE - 1]["key"])) if len(rows) > PAGE else None
     return StudyPage(tuple(_row(row) for row in rows[:PAGE]), older)
 

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
+from daemon import status
 from daemon.console import charts
 from daemon.console.accounts import TooManyTries
 from daemon.console.depends import Admin, Fields, Sender, TheDesk, TheGate, Viewer
@@ -93,7 +94,8 @@ def studies(
 ) -> HTMLResponse:
     """List studies."""
     known = state if state in list(StudyState) else None
-    found = desk.studies(known, source or None, _day_us(since), _day_us(until, 1), after)
+    wanted = status.Page(known, source or None, _day_us(since), _day_us(until, 1))
+    found = desk.studies(wanted, after)
     chosen = {"state": known or "", "source": source, "since": since, "until": until}
     query = "&".join(f"{key}={quote(value)}" for key, value in chosen.items() if value)
     return page("studies.html", desk, visitor, found=found, chosen=chosen, query=query, sought="")
