@@ -9,7 +9,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
 from dicom_io import codes, context
-from dicom_io.context import Source, describe, series_description, state_lossiness
+from dicom_io.context import (
+    Source,
+    common_side,
+    describe,
+    series_description,
+    state_lossiness,
+)
 from dicom_io.errors import ObjectError
 from dicom_io.findings import StudyFindings
 from dicom_io.results import BuiltObject, UidMaker, finish
@@ -64,20 +70,11 @@ def capture(
     describe(ds, findings, described, when, SERIES_NUMBER)
     ds.InstanceNumber = ordinal + 1
     ds.Modality = "OT"
-    ds.Laterality = _side(findings)
+    ds.Laterality = common_side(findings.nodes)
     ds.SeriesDescription = series_description(findings, "lymph nodes pictures")
     _derivation(ds, findings, source, frame_number)
     _pixels(ds, picture)
     return finish("sc", ordinal, ds, source, findings, [source])
-
-
-def _side(findings: StudyFindings) -> str:
-    """Return the side of all nodes; empty (type 2C) where they differ or it is not known.
-
-    Laterality belongs to the series (PS3.3 C.7.3.1), so every picture of it says the same.
-    """
-    sides = {node.laterality for node in findings.nodes}
-    return (sides.pop() or "") if len(sides) == 1 else ""
 
 
 def _derivation(ds: Dataset, findings: StudyFindings, source: Source, frame_number: int) -> None:

@@ -4,7 +4,6 @@ A request (N-ACTION) names instances that its sender would like to forget; the r
 (N-EVENT-REPORT) says of each whether its receiver keeps it safe.
 """
 
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from io import BytesIO
@@ -18,6 +17,7 @@ from pydicom.filewriter import write_dataset
 from pydicom.sequence import Sequence
 
 from dicom_io.errors import CommitmentRefused, MalformedInstance
+from dicom_io.header import DAMAGE
 from dicom_io.structure import Structure
 from dicom_io.syntaxes import IMPLICIT_LITTLE
 from dicom_io.uids import is_uid, uid_text
@@ -53,19 +53,6 @@ _CLASS, _INSTANCE = 0x00081150, 0x00081155
 _TRANSACTION, _FAILURE_REASON = 0x00081195, 0x00081197
 _FAILED, _REFERENCED = 0x00081198, 0x00081199
 MAX_REFERENCES: Final = 100_000  # of one data set; a study has thousands at most
-
-# What pydicom raises on bytes that are no data set of the syntax
-_CODEC_ERRORS = (
-    AttributeError,
-    EOFError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True)
@@ -185,7 +172,7 @@ def _read(data: bytes, transfer_syntax_uid: str) -> Dataset:
         Structure(memoryview(data), transfer_syntax_uid).run()  # bounds lengths and nesting
         implicit = transfer_syntax_uid == IMPLICIT_LITTLE
         return read_dataset(BytesIO(data), implicit, is_little_endian=True)
-    except (MalformedInstance, *_CODEC_ERRORS) as error:
+    except (MalformedInstance, *DAMAGE, OSError) as error:
         raise CommitmentRefused("the data set cannot be read", INVALID_ARGUMENT) from error
 
 
@@ -200,7 +187,7 @@ def _references(ds: Dataset, tag: int) -> Iterable[tuple[Reference, int]]:
     """Return the instances of a sequence, each once, with their Failure Reason or 0."""
     try:
         items = ds[tag].value if tag in ds else []
-    except _CODEC_ERRORS as error:
+    except (*DAMAGE, OSError) as error:
         raise CommitmentRefused("a sequence cannot be read", INVALID_ARGUMENT) from error
     if not isinstance(items, Sequence | list) or len(items) > MAX_REFERENCES:
         raise CommitmentRefused("a sequence is none, or too long", INVALID_ARGUMENT)

@@ -5,27 +5,24 @@ Patient and study elements are copied as raw bytes under the source's own Specif
 DICOM contains (PS3.5 6.1).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.tag import Tag
 
 from dicom_io import codes, syntaxes
 from dicom_io.errors import FrameError, ObjectError
-from dicom_io.findings import StudyFindings
-from dicom_io.header import read_until_pixels
+from dicom_io.findings import NodeFinding, StudyFindings
+from dicom_io.header import DAMAGE, read_until_pixels
 from dicom_io.verbatim import OFFSET, allowed_values, raw_value, timezone_offset
 
 MANUFACTURER = "AxNode"  # the node recognises its own objects by it
 
 # Ultrasound Image, its retired form, and Secondary Capture
 _SINGLE_FRAME = frozenset(f"1.2.840.10008.5.1.4.1.1.{n}" for n in ("6.1", "6", "7"))
-
-_UNREADABLE = (EOFError, FrameError, InvalidDicomError, NotImplementedError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def read_source(path: Path) -> Source:
     try:
         with path.open("rb") as file:
             ds = read_until_pixels(file, force=True)
-    except (*_UNREADABLE, OSError) as error:
+    except (FrameError, *DAMAGE, OSError) as error:
         raise ObjectError("a source image can no longer be read; check the spool's disk") from error
     return source_of(ds)
 
@@ -144,6 +141,15 @@ def series_description(findings: StudyFindings, what: str) -> str:
     if findings.replaces is not None:
         words += f" (replaces v{findings.replaces})"
     return words[:64]
+
+
+def common_side(nodes: Iterable[NodeFinding]) -> str:
+    """Return the Laterality of all nodes; empty (type 2C) where they differ or it is not known.
+
+    It belongs to the series (PS3.3 C.7.3.1), so every object of a series says the same.
+    """
+    sides = {node.laterality for node in nodes}
+    return (sides.pop() or "") if len(sides) == 1 else ""
 
 
 def describe(

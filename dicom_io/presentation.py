@@ -11,7 +11,7 @@ from datetime import datetime
 from pydicom.dataset import Dataset
 
 from dicom_io import context, header
-from dicom_io.context import Source, Stamp, describe, series_description
+from dicom_io.context import Source, Stamp, common_side, describe, series_description
 from dicom_io.errors import ObjectError
 from dicom_io.findings import Calibration, NodeFinding, StudyFindings
 from dicom_io.presentation_graphics import annotations, layer
@@ -64,14 +64,13 @@ def presentation_states(
     if not drawn or len(drawn) < len(findings.nodes):
         return []
     when = context.stamp(now, sources[0])
-    side = _side(drawn)
     groups: dict[Hashable, list[_Drawn]] = {}
     for item in drawn:
         groups.setdefault(item.group, []).append(item)
     built = []
     for ordinal, group in enumerate(groups.values()):
         ds = _state(findings, group, uid, when, ordinal)
-        ds.Laterality = side
+        ds.Laterality = common_side(findings.nodes)
         built.append(finish("pr", ordinal, ds, sources[0], findings, sources))
     return built
 
@@ -87,15 +86,6 @@ def _drawable(nodes: Iterable[NodeFinding], sources: Sequence[Source]) -> list[_
         if look and (source.names_frames or not source.is_cine):
             drawn.append(_Drawn(node, source, look))
     return drawn
-
-
-def _side(drawn: Iterable[_Drawn]) -> str:
-    """Return the side of all nodes drawn; empty (type 2C) where they differ or it is not known.
-
-    Laterality belongs to the series (PS3.3 C.7.3.1), so every object of it says the same.
-    """
-    sides = {item.node.laterality for item in drawn}
-    return (sides.pop() or "") if len(sides) == 1 else ""
 
 
 def _state(
