@@ -24,6 +24,7 @@ __all__ = [
     "Look",
     "Looker",
     "arrays",
+    "as_seen",
     "declared_or_found",
     "draw",
     "evaluate",
@@ -99,10 +100,24 @@ def _read(predictor: Predictor, row: Row, readers: Readers, look: Looker) -> Ima
     started = time.perf_counter()
     seen = look(predictor, row, frame)
     seconds = time.perf_counter() - started
-    aggregation = predictor.bundle.card.aggregation
-    result = ImageResult(
-        patient=row.patient,
-        label=row.label,
+    result = as_seen(row, seen, predictor.bundle.card.aggregation, seconds)
+    true = readers.mask_of(row)
+    if true is None:
+        return result
+    if true.shape != frame.shape[:2]:
+        raise TrainingError(
+            f"index.csv:{row.line}: mask and image differ in size: take the mask of this image"
+        )
+    return _compared(result, predictor, seen, frame, true)
+
+
+def as_seen(
+    of: Row | ImageResult, seen: Look, aggregation: str, seconds: float = 0.0
+) -> ImageResult:
+    """Return what the model saw on an image, or on what was made of it, without its mask."""
+    return ImageResult(
+        patient=of.patient,
+        label=of.label,
         score=combine([node.score for node in seen.nodes], aggregation),
         dice=None,
         iou=None,
@@ -112,14 +127,6 @@ def _read(predictor: Predictor, row: Row, readers: Readers, look: Looker) -> Ima
         spacing=seen.spacing,
         refused=seen.refused,
     )
-    true = readers.mask_of(row)
-    if true is None:
-        return result
-    if true.shape != frame.shape[:2]:
-        raise TrainingError(
-            f"index.csv:{row.line}: mask and image differ in size: take the mask of this image"
-        )
-    return _compared(result, predictor, seen, frame, true)
 
 
 def _compared(

@@ -14,9 +14,9 @@ from model.training import appearance_association, traces
 from model.training.appearance import of_image
 from model.training.appearance_association import Node
 from model.training.data import Progress, Readers
-from model.training.evaluation import Look, Looker, declared_or_found, draw, look_at_picture
+from model.training.evaluation import Looker, as_seen, declared_or_found, draw, look_at_picture
 from model.training.index import Row
-from model.training.results import ImageResult, arrays, combine, patients
+from model.training.results import ImageResult, arrays, patients
 from model.training.summary import auroc
 
 _SEED = 20240719  # of what is drawn into the pictures: the same for every bundle
@@ -62,10 +62,10 @@ def probe(
         if true is not None and true.any():
             aggregation = predictor.bundle.card.aggregation
             without = _painted(frame, traces.blanked(_grey(frame), true, "around", rng))
-            blanked.append(_read(result, look(predictor, row, without), aggregation))
+            blanked.append(as_seen(result, look(predictor, row, without), aggregation))
             with_marks = _painted(frame, traces.marked(_grey(frame), true, rng))
-            after = _read(result, look(predictor, row, with_marks), aggregation).score
-            before = _read(result, seen, aggregation).score
+            after = as_seen(result, look(predictor, row, with_marks), aggregation).score
+            before = as_seen(result, seen, aggregation).score
             shifts.append(abs((after or 0.0) - (before or 0.0)))
         if progress and number % 50 == 0:
             progress(number, len(rows))
@@ -104,20 +104,6 @@ def _measured(
     x0, y0, x1, y1 = box or (0, 0, frame.shape[1], frame.shape[0])
     found = of_image(frame[y0:y1, x0:x1], mask[y0:y1, x0:x1], result.spacing)
     return [Node(result.patient, result.label, result.score, each, drawn) for each in found]
-
-
-def _read(result: ImageResult, seen: Look, aggregation: str) -> ImageResult:
-    """Return what was seen of a picture that was changed."""
-    return ImageResult(
-        patient=result.patient,
-        label=result.label,
-        score=combine([node.score for node in seen.nodes], aggregation),
-        dice=None,
-        iou=None,
-        true_nodes=None,
-        found_nodes=len(seen.nodes),
-        seconds=0.0,
-    )
 
 
 def _grey(frame: Frame) -> traces.Grey:
