@@ -141,6 +141,7 @@ def test_a_row_that_comes_while_it_sweeps_keeps_its_file(state: State) -> None:
     [
         (schema.studies, {"state": "queued"}, "is queued, its analysis is done"),
         (schema.studies, {"state": "delivered"}, "is at rest, and 2 of its deliveries are not"),
+        (schema.studies, {"state": "not_evaluable"}, "is at rest, and 2 of its deliveries are not"),
         (schema.deliveries, {"state": "dropped"}, "is delivering, and nothing is to be delivered"),
         (schema.studies, {"version": 7}, "is delivering, its analysis is not there"),
         (schema.analyses, {"state": "running"}, "is delivering, its analysis is running"),

@@ -52,11 +52,19 @@ def test_the_oldest_waiting_study_tells_its_age(rows: Rows) -> None:
         assert status.oldest_waiting_s(connection, NOON_US - 1) == 0.0
 
 
-def test_a_study_at_rest_waits_for_nobody(rows: Rows) -> None:
-    rows.queued()
-    rows.finish(rows.claimed())
-    with rows.database.read() as connection:
-        assert status.oldest_waiting_s(connection, rows.clock()) is None
+def test_a_study_waits_until_it_has_results(rows: Rows) -> None:
+    def waited_s() -> float | None:
+        with rows.database.read() as connection:
+            return status.oldest_waiting_s(connection, rows.clock())
+
+    rows.receive()
+    assert waited_s() == 0
+    rows.assemble()
+    assert waited_s() == builders.QUIET_S
+    job = rows.claimed()
+    assert waited_s() == builders.QUIET_S
+    rows.finish(job)
+    assert waited_s() is None
 
 
 def test_destinations_are_counted_each(rows: Rows, tmp_path: Path) -> None:
