@@ -365,6 +365,7 @@ def test_distances_are_in_millimetres_where_the_file_is_calibrated(tmp_path: Pat
     ]
     one, other = evaluate(Predictor(made, "cpu"), rows, readers(), look=look)
     assert (one.calibrated, other.calibrated) == (True, False)
+    assert (one.spacing, other.spacing) == (pytest.approx((0.2, 0.2)), None)
     assert one.distance == pytest.approx(0.2 * other.distance)
     assert other.distance == pytest.approx(80, abs=1)
 
