@@ -6,11 +6,10 @@ Environment variables named ``AXNODE_<TABLE>_<KEY>`` (``AXNODE_NODE_PORT``) over
 import os
 import tomllib
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, ValidationError, field_validator
+from pydantic import Field, StringConstraints, ValidationError
 
 from daemon import config_destination, config_results, config_rules, config_tls, config_users
 from daemon.config_destination import Destination
@@ -18,7 +17,7 @@ from daemon.config_environ import hoist, with_environ
 from daemon.config_results import Results
 from daemon.config_rules import Rule
 from daemon.config_source import Source, guard_open_door
-from daemon.config_table import AETitle, Table
+from daemon.config_table import Address, AETitle, Table
 from daemon.config_tls import FilePath, Tls
 from daemon.config_users import User
 from daemon.errors import ConfigError
@@ -88,12 +87,7 @@ class Http(Table):
     port: Port = 8080
     certificate: FilePath | None = None  # PEM; left out: no TLS
     key: FilePath | None = None  # PEM, not encrypted
-    proxy: str | None = None  # address of one that does TLS; its word on the caller is believed
-
-    @field_validator("proxy")
-    @classmethod
-    def _address(cls, proxy: str | None) -> str | None:
-        return None if proxy is None else str(ip_address(proxy))
+    proxy: Address | None = None  # address of one that does TLS; its word on the caller is believed
 
 
 class Notify(Table):

@@ -54,8 +54,12 @@ def _kind(table: Any, key: str) -> Any:
     return field.annotation if field is not None else None
 
 
+def _is_text(kind: Any) -> bool:
+    return kind is str or any(_is_text(each) for each in get_args(kind))
+
+
 def _scalar(text: str, kind: Any) -> Any:
-    if kind is str or str in get_args(kind):
+    if _is_text(kind):
         return text
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -3,9 +3,9 @@
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from daemon.config_table import AETitle, Table
+from daemon.config_table import Address, AETitle, Table
 from daemon.config_tls import CertificateName
 from daemon.errors import ConfigError
 from daemon.loopback import is_loopback
@@ -18,16 +18,10 @@ class Source(Table):
     """A modality that may push."""
 
     ae_title: AETitle
-    host: str | None = None  # left out: any address
+    host: Address | None = None  # left out: any address
     port: Annotated[int, Field(ge=1, le=65535)] | None = None  # where it hears commitment reports
     assume_axilla: bool = False  # it pushes nothing but axillary studies
     certificate_name: CertificateName | None = None  # left out: any certificate of tls.ca
-
-    @field_validator("host")
-    @classmethod
-    def _address(cls, host: str | None) -> str | None:
-        # a modality is told by the address it calls from, and names are not resolved
-        return None if host is None else str(ip_address(host))
 
     def is_at(self, address: str) -> bool:
         """Tell whether a caller's address is this source's."""

@@ -1,8 +1,9 @@
 """What every table of the configuration has in common."""
 
+from ipaddress import ip_address
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 
 
 class Table(BaseModel):
@@ -17,3 +18,5 @@ AETitle = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=_AE),
 ]
 """An application entity title: PS3.5 6.2, VR AE."""
+Address = Annotated[str, AfterValidator(lambda text: str(ip_address(text)))]
+"""An IP address: peers are told by what they call from, and names are not resolved."""

@@ -144,8 +144,15 @@ def test_the_environment_reaches_the_top_level_key() -> None:
     assert config.allow_any_source is True
 
 
-def test_an_ae_title_of_digits_can_come_from_the_environment() -> None:
-    assert parse({}, {"AXNODE_NODE_AE_TITLE": "1234"}).node.ae_title == "1234"
+def test_text_of_digits_can_come_from_the_environment() -> None:
+    environ = {
+        "AXNODE_NODE_AE_TITLE": "1234",
+        "AXNODE_HTTP_CERTIFICATE": "1",
+        "AXNODE_HTTP_KEY": "2",
+    }
+    config = parse({}, environ)
+    assert config.node.ae_title == "1234"
+    assert (config.http.certificate, config.http.key) == ("1", "2")
 
 
 def test_the_environment_does_not_change_the_callers_mapping() -> None:
