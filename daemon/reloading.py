@@ -2,7 +2,7 @@
 
 Who is asked in the console asks all: a note of the rows names the latest request, and every process
 looks for it now and then. Each reads its own file. One whose file is wrong goes on as before, and
-says so in a note of its own.
+says so in a note of its own, which counts as long as that process is there.
 """
 
 import logging
@@ -10,17 +10,19 @@ import secrets
 import threading
 from collections.abc import Callable
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, select
 
-from daemon import schema
+from daemon import postgres, schema
 from daemon.config import Config
 from daemon.database import Database
 from daemon.errors import DaemonError
+from daemon.presence import processes
 from daemon.pulse import Pulse
-from daemon.turns import REFUSED, note, noted
+from daemon.turns import note, noted, notes
 
 log = logging.getLogger(__name__)
 _ASKED = "reload"
+_REFUSED = "reload refused "  # what the names of the notes begin with, and a process follows
 _LOOK_S = 5.0  # whether another process was asked
 _WORDS = 512  # characters that a note has room for
 
@@ -45,15 +47,18 @@ class Reloading:
         self._database = database
         self._here = here
         self._who = f"{holder.partition(':')[0]} ({config.state_dir})"
-        self._refused_note = f"{REFUSED}{holder.rpartition(':')[2]}"[:64]
+        self._refused_note = f"{_REFUSED}{_drawn(holder)}"
         self._heeded = ""  # the latest request that this process knows of
         if database.shared:
             database.write(self._read_just_now)
 
     def _read_just_now(self, connection: Connection) -> None:
         self._heeded = noted(connection, _ASKED)
+        holders = connection.execute(select(schema.processes.c.holder)).scalars()
+        known = {_drawn(holder) for holder in holders}
+        gone = [f"{_REFUSED}{who}" for who in notes(connection, _REFUSED) if who not in known]
         table = schema.turns
-        connection.execute(delete(table).where(table.c.name == self._refused_note))
+        connection.execute(delete(table).where(table.c.name.in_([self._refused_note, *gone])))
 
     def this_process(self) -> None:
         """Read it again here; raise `DaemonError` where it is wrong."""
@@ -79,11 +84,15 @@ class Reloading:
         """Heed what other processes were asked, until `stopping` is set."""
         while not stopping.wait(_LOOK_S):
             pulse()
-            with self._database.read() as connection:
-                asked = noted(connection, _ASKED)
-            if asked != self._heeded:
-                self._heed()
-                self._heeded = asked
+            self.look()
+
+    def look(self) -> None:
+        """Heed what other processes were asked since the last look."""
+        with self._database.read() as connection:
+            asked = noted(connection, _ASKED)
+        if asked != self._heeded:
+            self._heed()
+            self._heeded = asked
 
     def _heed(self) -> None:
         try:
@@ -97,4 +106,19 @@ class Reloading:
 def _ask(connection: Connection, request: str) -> None:
     """Ask all; who refused before is asked again."""
     note(connection, _ASKED, request)
-    connection.execute(delete(schema.turns).where(schema.turns.c.name.like(f"{REFUSED}%")))
+    connection.execute(delete(schema.turns).where(schema.turns.c.name.like(f"{_REFUSED}%")))
+
+
+def refusals(connection: Connection) -> dict[str, str]:
+    """Return why processes that are there have not read their configuration again, by process."""
+    found = notes(connection, _REFUSED)
+    if not found:
+        return {}
+    seen = processes(connection, postgres.now_us(connection))
+    there = {_drawn(each.holder) for each in seen if each.there}
+    return {who: words for who, words in found.items() if who in there}
+
+
+def _drawn(holder: str) -> str:
+    """Return the part of a process's name that was drawn (`setup.holder`)."""
+    return holder.rpartition(":")[2][:48]

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from daemon import postgres, presence, status, turns
+from daemon import postgres, presence, reloading, status, turns
 from daemon.lifecycle import StudyState
 from daemon.roles import Role
 
@@ -113,7 +113,7 @@ def _of_rows(connection: Connection, destinations: Sequence[str]) -> Iterator[Tr
                 _UNANSWERED_S,
             )
     yield from _undone(connection, destinations)
-    for who, words in turns.notes(connection, turns.REFUSED).items():
+    for who, words in reloading.refusals(connection).items():
         remedy = "correct that file and reload; that process goes on with the settings of before"
         said = f"the configuration was not read again by {words}"
         yield Trouble(f"reload {who}", said, remedy, False)

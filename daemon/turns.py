@@ -21,8 +21,6 @@ from daemon.database import Database
 HELD_S = 20.0
 _RENEWED_S = 5.0  # before it is held on to
 _ASKED_S = 2.0  # between two tries for one that somebody else holds
-REFUSED = "reload refused "
-"""What the names of notes begin with that say why a process did not read its configuration."""
 
 
 @dataclass

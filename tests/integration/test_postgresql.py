@@ -23,17 +23,18 @@ from daemon.config import Retention, parse
 from daemon.config_destination import Destination
 from daemon.database import Database, has_schema
 from daemon.deliver import Deliverer, Send
-from daemon.errors import UnavailableError
+from daemon.errors import ConfigError, UnavailableError
 from daemon.hints import ANALYSES, Hints
 from daemon.nightly import Nightly
 from daemon.postgres import Patience
 from daemon.presence import GONE_S, Presence, processes
 from daemon.pulse import Pulse
+from daemon.reloading import Reloading
 from daemon.roles import Role
 from daemon.spool import Folders, Spool
 from daemon.store import Received, add_instance
 from daemon.troubles import troubles
-from daemon.turns import HELD_S, Turns, note
+from daemon.turns import HELD_S, Turns, note, notes
 from daemon.ways import Receiver, remote
 from dicom_io import scu
 from dicom_io.errors import StoreRefused
@@ -377,6 +378,53 @@ def test_processes_say_what_they_do_and_are_seen_to_be_gone(
     stopping.set()
     other.run(stopping, Pulse())
     assert seen(clock) == []
+
+
+def test_a_refusal_counts_while_its_process_is_there(
+    two: tuple[Database, Database], tmp_path: Path
+) -> None:
+    def wrong(agreed: Callable[[], None]) -> None:
+        raise ConfigError("study.quiet_period: unknown key")
+
+    def right(agreed: Callable[[], None]) -> None:
+        agreed()
+
+    def kept() -> set[str]:
+        with two[0].read() as connection:
+            return set(notes(connection, "reload refused "))
+
+    def told() -> list[str]:
+        with two[0].read() as connection:
+            every = troubles(connection, FakeRunning(), [])
+        return [each.words for each in every if each.key.startswith("reload")]
+
+    config, clock = builders.config(tmp_path), two[0].clock(now_us)
+    asking = Reloading(config, two[0], "a:1", right)
+    asked = Reloading(config, two[1], "b:2", wrong)
+    late = clock() - seconds(GONE_S - 30)
+    there = Presence(two[1], "b:2", {Role.RECEIVER}, lambda: late, lambda: ("", 0))
+    there.say()
+    asking.every_process()
+    asked.look()
+    by = f"b ({tmp_path}): study.quiet_period: unknown key"
+    words = f"the configuration was not read again by {by}"
+    assert told() == [words]
+    Reloading(config, two[0], "a:1", right)  # starts anew, and that is no news of the other
+    assert told() == [words]
+    late -= seconds(31)
+    there.say()
+    assert (told(), kept()) == ([], {"2"})
+    Reloading(config, two[0], "a:1", right)
+    assert kept() == {"2"}  # it may come back, with the settings of before
+    late = clock()
+    there.say()
+    assert told() == [words]
+    stopping = threading.Event()
+    stopping.set()
+    there.run(stopping, Pulse())
+    assert (told(), kept()) == ([], {"2"})
+    Reloading(config, two[0], "a:1", right)
+    assert kept() == set()
 
 
 def nightly(database: Database, folder: Path, turns: Turns, clock: Clock) -> Nightly:
