@@ -32,7 +32,7 @@ _MEDIA_TYPES = ("", "application/dicom")
 class StowLimits:
     """Deadlines and caps of STOW-RS; those of an instance are reception's."""
 
-    requests: int = 16  # at once
+    requests: int = 32  # at once; one source has at most as many as it leaves to the others
     part_bytes: int = 4 << 30  # of one instance
     request_bytes: int = 16 << 30
     parts: int = 10_000  # of one request

@@ -6,6 +6,7 @@ import logging
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -81,7 +82,7 @@ class StowDoor:
         # threads of its own, for they wait for disk and database: probes and pages have others
         self._heads = CapacityLimiter(_HEADS)
         self._bodies = CapacityLimiter(limits.requests)
-        self._taking = 0  # requests now; touched by the event loop only
+        self._taking: Counter[str] = Counter()  # requests now, by source; the event loop's only
 
     def install(self, app: FastAPI) -> None:
         """Add the two routes.
@@ -104,9 +105,7 @@ class StowDoor:
             return await self._refusal(refused, Peer(address_of(request), "", "", ""))
         try:
             transaction = await to_thread.run_sync(self._begun, request, peer, limiter=self._heads)
-            if self._taking >= self._limits.requests:
-                most = self._limits.requests
-                raise Refused(503, f"no more than {most} requests at once are taken", _RETRY)
+            self._check_place(peer.calling_ae)
             return await self._taken(request, peer, transaction)
         except Refused as refused:
             return await self._refusal(refused, peer)
@@ -155,11 +154,21 @@ class StowDoor:
             raise Refused(400, "the study in the address is no UID")
         return Transaction(self._reception, peer, mark, study_uid, self._limits)
 
+    def _check_place(self, source: str) -> None:
+        """Refuse a request without a place; one source leaves as many as it has to the others."""
+        most, held = self._limits.requests, self._taking[source]
+        left = most - self._taking.total()
+        if not left:
+            raise Refused(503, f"no more than {most} requests at once are taken", _RETRY)
+        if held >= left:
+            words = f"this source has {held} of the {most} requests that are taken at once"
+            raise Refused(503, f"{words}; {left} are left for others: send it again later", _RETRY)
+
     # the body
 
     async def _taken(self, request: Request, peer: Peer, transaction: Transaction) -> Response:
         """Take a body to its end, or as far as it is one."""
-        self._taking += 1
+        self._taking[peer.calling_ae] += 1
         request.scope[TAKING] = True
         try:
             await self._fed(request, peer, transaction)
@@ -173,7 +182,7 @@ class StowDoor:
         finally:
             transaction.close()
             request.scope[TAKING] = False
-            self._taking -= 1
+            self._taking[peer.calling_ae] -= 1
         return _answer(transaction, http_status(transaction.results))
 
     async def _fed(self, request: Request, peer: Peer, transaction: Transaction) -> None:

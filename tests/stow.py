@@ -30,6 +30,8 @@ from tests.console import USERS, FakeRunning
 SOURCE = "GATEWAY"
 TOKEN = "token-of-a-gateway"  # noqa: S105 - of nobody
 GATEWAY = {"name": SOURCE, "role": "source", "token_hash": hash_token(TOKEN)}
+OTHER_TOKEN = "token-of-another-gateway"  # noqa: S105 - likewise
+OTHER = {"name": "OTHER", "role": "source", "token_hash": hash_token(OTHER_TOKEN)}
 MARK = "5c0f9a"
 TYPE = f'multipart/related; type="application/dicom"; boundary={MARK}'
 
@@ -93,10 +95,14 @@ class Stow:
 
 @contextlib.contextmanager
 def served(
-    folder: Path, limits: StowLimits = STOW_LIMITS, life_s: float = 20.0, **tables: Any
+    folder: Path,
+    limits: StowLimits = STOW_LIMITS,
+    life_s: float = 20.0,
+    gateways: Sequence[dict[str, str]] = (GATEWAY,),
+    **tables: Any,
 ) -> Iterator[Stow]:
-    """Serve on a free port; `tables` are of the configuration."""
-    config = builders.config(folder / "state", users=[*USERS, GATEWAY], **tables)
+    """Serve on a free port; `tables` are of the configuration, beside `users`."""
+    config = builders.config(folder / "state", users=[*USERS, *gateways], **tables)
     audit: list[Event] = []
     notes = Notes(audit.append)
     with builders.database(folder) as database:

@@ -31,7 +31,20 @@ from tests.fakes import full_disk
 from tests.footprint import MIB, Footprint
 from tests.node import Node
 from tests.peers import Orthanc, wait_until
-from tests.stow import GATEWAY, MARK, SOURCE, TOKEN, TYPE, Stow, body, file, served, values
+from tests.stow import (
+    GATEWAY,
+    MARK,
+    OTHER,
+    OTHER_TOKEN,
+    SOURCE,
+    TOKEN,
+    TYPE,
+    Stow,
+    body,
+    file,
+    served,
+    values,
+)
 
 pytestmark = pytest.mark.integration
 SAMPLES = Path(sample_dicoms.__file__).parent
@@ -461,6 +474,32 @@ def test_only_so_many_at_once_and_probes_beside_them(tmp_path: Path) -> None:
             assert httpx.get(f"{door.root}/livez", trust_env=False).status_code == 200
         wait_until(lambda: door.files == [], 10, "the first to be gone")
         wait_until(lambda: door.post(body([file("1.2.3.5")])).status_code == 200, 10)
+
+
+def test_one_source_leaves_places_for_others(tmp_path: Path) -> None:
+    begun = body([file(rows=5000, pixels=bytes(20_000))])[:15_000]
+    with contextlib.ExitStack() as held:
+        limits, gateways = StowLimits(requests=5), (GATEWAY, OTHER)
+        door = held.enter_context(served(tmp_path, limits, gateways=gateways))
+
+        def hold(token: str, number: int) -> None:
+            held.enter_context(connected(door, CHUNKED, token)).sendall(chunk(begun))
+            wait_until(lambda: len(door.files) == number, 10, "it to be under way")
+
+        def refused(token: str) -> str:
+            answer = door.post(body([file("1.2.3.5")]), token=token)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+            return answer.text
+
+        for number in (1, 2, 3):
+            hold(TOKEN, number)
+        words = (
+            "this source has {} of the 5 requests that are taken at once; {} are left for others"
+        )
+        assert words.format(3, 2) in refused(TOKEN)
+        hold(OTHER_TOKEN, 4)
+        assert words.format(1, 1) in refused(OTHER_TOKEN)
+        assert words.format(3, 1) in refused(TOKEN)
 
 
 @pytest.mark.parametrize(

@@ -296,7 +296,7 @@ def test_a_refused_stow_request_says_what_to_do(console: Console, anna: httpx.Cl
         )
 
     refuse("", "no token: send Authorization: Bearer TOKEN")
-    refuse("GATEWAY", "no more than 16 requests at once are taken")
+    refuse("GATEWAY", "no more than 32 requests at once are taken")
     page = anna.get("/peers").text
     assert "axnode user NAME --role source" in page
     assert "have it send fewer at once" in page
