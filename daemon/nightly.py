@@ -2,7 +2,7 @@
 
 The calendar says that a night has come; the rows say whether its work is done. Until it is, some
 process that does such work has the turn, or takes it: one that dies is followed by another, and a
-database that was away is asked again.
+database that was away is asked again. What fails is tried again, ever later (`daemon.nights`).
 """
 
 import logging
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, delete
 
-from daemon import certificates, config, reconcile, schema
+from daemon import certificates, config, nights, reconcile, schema
 from daemon.bell import Bell
 from daemon.certificates import Certificate
-from daemon.clock import Clock, seconds
+from daemon.clock import SECOND_US, Clock, seconds
 from daemon.commitment import forget_answered
 from daemon.database import Database
+from daemon.errors import DaemonError
 from daemon.pulse import Pulse
 from daemon.retention import Retention
 from daemon.spool import Folders
@@ -89,6 +90,11 @@ class Nightly:
         """Do the work of a night where it is left to be done; tell whether all of it was.
 
         It ends as soon as `go_on` says no, or another process has the turn.
+
+        Raises
+        ------
+        UnavailableError
+            The database does not answer.
         """
         night = self._come
         if night:
@@ -98,7 +104,24 @@ class Nightly:
             return False
         with self._database.read() as connection:
             night, done = noted(connection, _COME), noted(connection, _DONE)
-        return night != done and self.work(night, lambda: go_on() and self._turns.mine(_TURN))
+            failure = nights.failure(connection)
+        if night == done or (failure and failure.waits(night, self._clock())):
+            return False
+        try:
+            return self.work(night, lambda: go_on() and self._turns.mine(_TURN))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next try has to wait
+            self._failed(night, _reason(error))
+            return False
+
+    def _failed(self, night: str, reason: str) -> None:
+        now_us = self._clock()
+        failure = self._database.write(lambda c: nights.failed(c, night, reason, now_us))
+        extra = {
+            "reason": reason,
+            "times": failure.times,
+            "again_s": (failure.due_us - now_us) // SECOND_US,
+        }
+        log.exception("the night's work failed", extra={"action": "nightly_failed", **extra})
 
     def work(self, night: str, go_on: Callable[[], bool] = lambda: True) -> bool:
         """Do the work of one night, what is due most first; tell whether all of it was done."""
@@ -123,7 +146,15 @@ class Nightly:
 def _done(connection: Connection, night: str) -> None:
     """Note that a night's work is done; notes of single nights, as there were, go."""
     note(connection, _DONE, night)
+    nights.forget(connection)
     connection.execute(delete(schema.turns).where(schema.turns.c.name.like("night %")))
+
+
+def _reason(error: Exception) -> str:
+    """Say in words what went wrong, without the path of a file."""
+    if isinstance(error, DaemonError):
+        return str(error)
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def started_calendar(come: Callable[[], None]) -> "BackgroundScheduler":

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection
 
-from daemon import postgres, presence, reloading, status, turns
+from daemon import nights, postgres, presence, reloading, status, turns
 from daemon.lifecycle import StudyState
 from daemon.roles import Role
 
@@ -14,6 +14,7 @@ PARKED = "parked"  # key of the trouble that studies are parked
 _LOADING_S = 600.0  # a model that takes longer to load does not come
 _ROLELESS_S = 120.0  # one that died is followed by another
 _UNANSWERED_S = 300.0  # a PACS is restarted in less
+_NIGHT_S = 600.0  # after two more tries
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,17 @@ def _of_rows(connection: Connection, destinations: Sequence[str]) -> Iterator[Tr
         remedy = "correct that file and reload; that process goes on with the settings of before"
         said = f"the configuration was not read again by {words}"
         yield Trouble(f"reload {who}", said, remedy, False)
+    night = nights.failure(connection)
+    if night:
+        times = "once" if night.times == 1 else f"{night.times} times"
+        yield Trouble(
+            "nightly",
+            f"the night's work has failed {times}: {night.reason}",
+            "put that right, the log says more; it is tried again by itself, within an hour, and "
+            "until it works images and results may stay longer than retention says",
+            False,
+            _NIGHT_S,
+        )
     parked = status.counts(connection)[StudyState.PARKED]
     if parked:
         yield Trouble(

@@ -1,4 +1,4 @@
-"""``axnode status``: counts per state, the oldest waiting study, destinations, refusals."""
+"""``axnode status``: counts, the oldest waiting study, destinations, troubles, refusals."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from typing import Any
 from daemon.commands.common import add_config, local, read_config, rows
 
 _SHOWN = 20  # refusals
+_COUNTED = ("parked", "destination")  # troubles that stand beside their numbers
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,20 +21,25 @@ def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments)
     from daemon import clock, refused, status
     from daemon.presence import processes
+    from daemon.troubles import of_rows
 
     with rows(config) as database, database.read() as connection:
         now = database.clock(clock.now_us)()
+        names = [destination.name for destination in config.destinations]
         report: dict[str, Any] = {
             "studies": status.counts(connection),
             "oldest_waiting_s": status.oldest_waiting_s(connection, now),
-            "destinations": status.destinations(
-                connection, [destination.name for destination in config.destinations]
-            ),
+            "destinations": status.destinations(connection, names),
             "refused": [
                 vars(each) for each in refused.refusals(connection, config.node.ae_title)[:_SHOWN]
             ],
             "purged": status.purged(connection),
             "processes": [vars(each) for each in processes(connection, now)],
+            "attention": [
+                {"words": each.words, "remedy": each.remedy}
+                for each in of_rows(connection, names)
+                if each.key.partition(" ")[0] not in _COUNTED
+            ],
         }
     print(json.dumps(report, indent=2) if arguments.json else _text(report))
     return 1 if report["studies"]["parked"] else 0
@@ -65,11 +71,20 @@ def _text(report: dict[str, Any]) -> str:
     if report["processes"]:
         lines.append("processes")
     lines += [f"  {_process(each)}" for each in report["processes"]]
-    if report["refused"]:
-        lines.append("refused lately")
-    for item in report["refused"]:
-        syntaxes = f" ({item['transfer_syntaxes']})" if item["transfer_syntaxes"] else ""
-        peer = f"{item['calling_ae'] or '?'}@{item['address']}"
-        lines.append(f"  {item['count']} x {peer}: {item['what']}{syntaxes}: {item['reason']}")
-        lines.append(f"      {item['remedy']}")
-    return "\n".join(lines)
+    lines += _listed("needs attention", report["attention"])
+    refused = [{**each, "words": _refusal(each)} for each in report["refused"]]
+    return "\n".join(lines + _listed("refused lately", refused))
+
+
+def _listed(title: str, items: list[dict[str, Any]]) -> list[str]:
+    """Return lines of what is wrong, each with what to do; none where nothing is."""
+    lines = [title] if items else []
+    for item in items:
+        lines += [f"  {item['words']}", f"      {item['remedy']}"]
+    return lines
+
+
+def _refusal(item: dict[str, Any]) -> str:
+    syntaxes = f" ({item['transfer_syntaxes']})" if item["transfer_syntaxes"] else ""
+    peer = f"{item['calling_ae'] or '?'}@{item['address']}"
+    return f"{item['count']} x {peer}: {item['what']}{syntaxes}: {item['reason']}"

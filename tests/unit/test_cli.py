@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from daemon import setup
+from daemon import nights, setup
 from daemon.cli import COMMANDS, main
 from daemon.clock import now_us
 from daemon.config import load
@@ -311,6 +311,24 @@ def test_status_counts_and_is_1_where_something_is_parked(
     assert main(["status", "--config", str(settings), "--json"]) == 1
     report = json.loads(capsys.readouterr().out)
     assert (report["studies"]["parked"], report["destinations"]) == (1, [])
+
+
+def test_status_says_what_needs_a_person_and_no_number_shows(
+    settings: Path, rows: Rows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows.queued()
+    for _ in range(3):
+        rows.fail(rows.claimed())
+        rows.clock.advance(60)
+    assert main(["status", "--config", str(settings)]) == 1
+    assert "needs attention" not in capsys.readouterr().out  # the number of parked ones says it
+    rows.database.write(lambda c: nights.failed(c, "2026-01-01", "Permission denied", 0))
+    words = "the night's work has failed once: Permission denied"
+    main(["status", "--config", str(settings)])
+    assert f"needs attention\n  {words}\n      put that right" in capsys.readouterr().out
+    main(["status", "--config", str(settings), "--json"])
+    (told,) = json.loads(capsys.readouterr().out)["attention"]
+    assert told["words"] == words
 
 
 def test_studies_are_listed(settings: Path, rows: Rows, capsys: pytest.CaptureFixture[str]) -> None:
