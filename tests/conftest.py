@@ -32,18 +32,18 @@ def postgresql() -> Iterator[PostgreSQL]:
         yield server
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)  # pytest drops what is only added to a test's names
 def engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Have `builders.database` open databases of an engine."""
-    if request.param == "postgresql":
+    """Have `builders.database` open databases of an engine; of SQLite where none is named."""
+    name = getattr(request, "param", "sqlite")
+    if name == "postgresql":
         server: PostgreSQL = request.getfixturevalue("postgresql")
         Engines.url = staticmethod(server.of_folder)
-    yield request.param
+    yield name
     Engines.url = staticmethod(Engines.sqlite)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run the tests of modules that are marked `engines` on every engine that AxNode runs on."""
     if metafunc.definition.get_closest_marker("engines"):
-        metafunc.fixturenames.insert(0, "engine")
         metafunc.parametrize("engine", ["sqlite", "postgresql"], indirect=True)

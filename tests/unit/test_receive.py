@@ -268,14 +268,21 @@ def test_a_database_that_fails_is_out_of_resources(tmp_path: Path) -> None:
     """PS3.4 B.2.3: the modality keeps the instance and tries again; the association lives."""
     with builders.database(tmp_path) as database:
         site = Site(tmp_path, database)
-        pages = "PRAGMA max_page_count=1"
-        database.write(lambda c: c.exec_driver_sql(pages).scalar() and None)
+        database.write(_fill_up)
         fill = [image(sop=f"1.2.3.{n}", study=f"1.2.{n}") for n in range(200)]
         with pytest.raises(StoreRefused) as caught:
             list(map(site.push, fill))
         assert caught.value.status == 0xA700
         rows = site.rows.all(schema.instances)
         assert {path.stem for path in site.files} == {row.instance_hash for row in rows}
+
+
+def _fill_up(connection: Connection) -> None:
+    """Have the database take no more."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA max_page_count=1").scalar()
+    else:
+        connection.exec_driver_sql("ALTER TABLE instances ADD CHECK (id < 3)")
 
 
 def test_a_disk_that_fills_at_the_first_byte_leaves_no_file_open(site: Site) -> None:

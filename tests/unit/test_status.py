@@ -28,6 +28,12 @@ def rows(tmp_path: Path) -> Iterator[Rows]:
         yield Rows(opened)
 
 
+def test_rows_lie_where_the_name_of_a_test_says(rows: Rows, request: pytest.FixtureRequest) -> None:
+    """Of all that are marked `engines`, for this one stands for them."""
+    with rows.database.read() as connection:
+        assert connection.dialect.name == request.node.callspec.params["engine"]
+
+
 def test_every_state_is_counted(rows: Rows) -> None:
     with rows.database.read() as connection:
         assert set(status.counts(connection).values()) == {0}
