@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 
 from daemon.config import Http
 from daemon.http import Probed
-from daemon.http_guard import ShortLived, SmallBodies
+from daemon.http_guard import InPieces, ShortLived, SmallBodies
 from daemon.stow_http import StowDoor
 
 
@@ -26,6 +26,7 @@ def application(
         door = stow()
         app.add_middleware(SmallBodies, spared=door.takes)
         door.install(app)
+    app.add_middleware(InPieces)
 
     def _answer(problems: list[str]) -> PlainTextResponse:
         text = "\n".join(problems) or "ok"
