@@ -1,52 +1,13 @@
-"""The tables. Times are integer UTC microseconds (`_us`); identifiers of people are never stored.
+"""The way of a study, from its images to the deliveries of its results, and what happened on it."""
 
-Migrations live in `daemon/migrations`; a test holds both to the same schema.
-"""
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, String, Table, Text, UniqueConstraint, false, text
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    ForeignKey,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    false,
-    select,
-    text,
-)
-
-metadata = MetaData()
-
-_id = BigInteger().with_variant(Integer, "sqlite")  # SQLite's rowid wants INTEGER
-
-
-def _key() -> Column[int]:
-    return Column("id", _id, primary_key=True, autoincrement=True)
-
-
-node = Table(
-    "node",
-    metadata,
-    Column("id", Integer, primary_key=True),  # always 1
-    Column("database_id", String(32), nullable=False),  # random, renewed by a restore
-    Column(
-        "node_id", String(32), nullable=False
-    ),  # random, kept for ever: tracking UIDs rest on it
-    Column("created_us", BigInteger, nullable=False),
-    Column("nights", Integer, nullable=False, server_default="0"),  # that retention has counted
-)
-NIGHTS = select(node.c.nights).scalar_subquery()
-"""How many nights retention has counted."""
+from daemon.schema.base import key, metadata
 
 studies = Table(
     "studies",
     metadata,
-    _key(),
+    key(),
     Column("study_uid", String(64), nullable=False, unique=True),
     Column("state", String(16), nullable=False),  # lifecycle.StudyState
     Column("reason", Text, nullable=False, server_default=""),  # why, in words
@@ -72,7 +33,7 @@ Index("ix_studies_purged", studies.c.purged_us, sqlite_where=_PURGED, postgresql
 instances = Table(
     "instances",
     metadata,
-    _key(),
+    key(),
     Column("study_id", ForeignKey("studies.id"), nullable=False, index=True),
     Column("sop_instance_uid", String(64), nullable=False, unique=True),
     Column("sop_class_uid", String(64), nullable=False),
@@ -99,7 +60,7 @@ Index(
 analyses = Table(
     "analyses",
     metadata,
-    _key(),
+    key(),
     Column("study_id", ForeignKey("studies.id"), nullable=False),
     Column("version", Integer, nullable=False),
     Column("input_hash", String(64), nullable=False),
@@ -142,7 +103,7 @@ analysis_instances = Table(
 objects = Table(
     "objects",
     metadata,
-    _key(),
+    key(),
     Column("analysis_id", ForeignKey("analyses.id"), nullable=False, index=True),
     Column("role", String(8), nullable=False),  # seg, sr, …
     Column("ordinal", Integer, nullable=False),
@@ -159,7 +120,7 @@ Index("ix_objects_doomed", objects.c.file_hash, sqlite_where=DOOMED, postgresql_
 deliveries = Table(
     "deliveries",
     metadata,
-    _key(),
+    key(),
     Column("object_id", ForeignKey("objects.id"), nullable=False),
     Column("destination", String(32), nullable=False),
     Column("state", String(16), nullable=False),  # lifecycle.DeliveryState
@@ -198,64 +159,10 @@ On PostgreSQL a view: sums, and the changes that were not added to them yet. A r
 rewrote would have a version for each, as long as anybody who copies the database may see them.
 """
 
-commitments = Table(
-    "commitments",
-    metadata,
-    _key(),
-    Column("transaction_uid", String(64), nullable=False, unique=True),  # random, used once
-    Column("destination", String(32), nullable=False),
-    Column("asked_us", BigInteger, nullable=False),
-)
-"""Requests for storage commitment that were, or were about to be, sent to a destination."""
-
-commitment_deliveries = Table(
-    "commitment_deliveries",
-    metadata,
-    Column("commitment_id", ForeignKey("commitments.id", ondelete="CASCADE"), primary_key=True),
-    Column(
-        "delivery_id",
-        ForeignKey("deliveries.id", ondelete="CASCADE"),
-        primary_key=True,
-        index=True,
-    ),
-)
-"""What a request still waits to hear of; a row goes with the answer."""
-
-commitment_requests = Table(
-    "commitment_requests",
-    metadata,
-    _key(),
-    Column("transaction_uid", String(64), nullable=False),
-    Column("source_ae", String(16), nullable=False),
-    Column("address", String(64), nullable=False),  # that it was asked from
-    Column("asked_us", BigInteger, nullable=False),
-    Column("verified_us", BigInteger, nullable=True),  # every file was looked at
-    Column("attempts", Integer, nullable=False, server_default="0"),  # associations of our own
-    Column("due_us", BigInteger, nullable=False),
-    Column("ended_us", BigInteger, nullable=True),  # its result was heard, or given up
-    Column("detail", Text, nullable=False, server_default=""),  # in words
-    UniqueConstraint("source_ae", "transaction_uid"),
-)
-Index("ix_commitment_requests_due", commitment_requests.c.ended_us, commitment_requests.c.due_us)
-"""Requests of modalities that we commit to storage."""
-
-commitment_references = Table(
-    "commitment_references",
-    metadata,
-    Column(
-        "request_id", ForeignKey("commitment_requests.id", ondelete="CASCADE"), primary_key=True
-    ),
-    Column("ordinal", Integer, primary_key=True, autoincrement=False),
-    Column("sop_class_uid", String(64), nullable=False),
-    Column("sop_instance_uid", String(64), nullable=False),
-    Column("failure", Integer, nullable=True),  # Failure Reason; 0: committed; none: not known yet
-)
-"""The instances that a request names."""
-
 events = Table(
     "events",
     metadata,
-    _key(),
+    key(),
     Column("at_us", BigInteger, nullable=False),
     Column("study_id", ForeignKey("studies.id"), nullable=True, index=True),
     Column("entity", String(16), nullable=False),  # study, analysis, delivery, instance
@@ -263,41 +170,3 @@ events = Table(
     Column("action", String(32), nullable=False),
     Column("detail", Text, nullable=False, server_default=""),
 )
-
-refusals = Table(
-    "refusals",
-    metadata,
-    _key(),
-    Column("address", String(64), nullable=False),
-    Column("calling_ae", String(16), nullable=False),
-    Column("what", String(128), nullable=False),  # abstract syntax, or what was refused
-    Column("transfer_syntaxes", Text, nullable=False, server_default=""),
-    Column("reason", Text, nullable=False),
-    Column("count", Integer, nullable=False, server_default="1"),
-    Column("last_us", BigInteger, nullable=False),
-    UniqueConstraint("address", "calling_ae", "what"),
-)
-Index("ix_refusals_last", refusals.c.last_us)
-"""Associations and presentation contexts refused, so that an admin sees why a modality fails."""
-
-turns = Table(
-    "turns",
-    metadata,
-    Column("name", String(64), primary_key=True),
-    Column("holder", String(512), nullable=False),  # as `setup.holder` names a node, or a note
-    Column("until_us", BigInteger, nullable=False),
-)
-"""Work that one of several processes does, and notes for all of them; see `daemon.turns`."""
-
-processes = Table(
-    "processes",
-    metadata,
-    Column("holder", String(128), primary_key=True),  # as `setup.holder` names a node
-    Column("roles", String(64), nullable=False),  # `daemon.roles.Role`, with commas
-    Column("version", String(32), nullable=False),  # of AxNode
-    Column("device", String(64), nullable=False, server_default=""),  # a worker's, once it is known
-    Column("together", Integer, nullable=False, server_default="0"),  # frames it reads at once
-    Column("started_us", BigInteger, nullable=False),
-    Column("seen_us", BigInteger, nullable=False),
-)
-"""The processes that work with these rows, as they say themselves; see `daemon.presence`."""
