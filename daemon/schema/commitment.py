@@ -1,6 +1,16 @@
 """Storage commitment (PS3.4 J): what we asked of others, and what others asked of us."""
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, String, Table, Text, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from daemon.schema.base import key, metadata
 

@@ -1,6 +1,16 @@
 """The node itself: its identity, who works with its rows, and whom it refused."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, UniqueConstraint, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    select,
+)
 
 from daemon.schema.base import key, metadata
 

@@ -7,6 +7,7 @@ record images, or take studies the whole way from the queue to rest, as fast as 
 """
 
 import multiprocessing
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,13 +20,14 @@ from sqlalchemy import func, insert, select
 from daemon import claims, jobs, schema
 from daemon.clock import now_us, seconds
 from daemon.database import Database
+from daemon.events import move_study
 from daemon.jobs import Job, StoredObject
 from daemon.lifecycle import AnalysisState, StudyState
 from daemon.spool import Spool
 from daemon.store import Received, add_instance
 from daemon.turns import HELD_S, Turns
 from tests.benchmarks.stub_node import SECONDS
-from tests.benchmarks.table import Figure, at_least, finish
+from tests.benchmarks.table import Figure, at_least, at_most, finish
 from tests.benchmarks.timing_pacs import STILLS, study_of_stills
 from tests.builders import US
 from tests.node import Node
@@ -36,6 +38,8 @@ _ANALYSIS_S = 1.0  # a study
 _FOR_S = 30.0  # of work for every worker
 WRITERS = (1, 2, 4, 8)
 _WRITING_S = 6.0
+_WAY = (StudyState.ANALYSING, StudyState.DELIVERING, StudyState.DELIVERED)
+_MOVES, _ENDS = 60_000, 2_000
 
 
 class Cell(Node):
@@ -209,6 +213,26 @@ def queue(url: str, count: int) -> None:
     database.close()
 
 
+def move_while_copied(url: str) -> tuple[float, float]:
+    """Move studies along, at first and once somebody has copied the database for long.
+
+    Returns milliseconds a move, alone with the rows, of the first and of the last two thousand.
+    """
+    studies = _MOVES // len(_WAY)
+    queue(url, studies)
+    database = Database(url)
+    with database._engine.connect().execution_options(isolation_level="REPEATABLE READ") as copying:
+        copying.execute(select(func.count()).select_from(schema.studies))
+        took: list[float] = []
+        for state in _WAY:
+            for number in range(1, studies + 1):
+                start = time.perf_counter()
+                database.write(lambda c, n=number, s=state: move_study(c, n, s, "", now_us()))
+                took.append((time.perf_counter() - start) * 1e3)
+    database.close()
+    return statistics.fmean(took[:_ENDS]), statistics.fmean(took[-_ENDS:])
+
+
 def turn(url: str) -> float:
     """Return seconds that a process takes to get the turn of one that is gone."""
     one, other = Database(url), Database(url)
@@ -226,7 +250,7 @@ def measure(rounds: int) -> list[Figure]:
     """Measure both."""
     rates: dict[int, list[float]] = {workers: [] for workers in WORKERS}
     written: dict[tuple[str, int], list[float]] = {}
-    turns = []
+    turns, copied = [], []
     with PostgreSQL(durable=True) as server, tempfile.TemporaryDirectory() as folder:
         for number in range(rounds):
             place = Path(folder) / str(number)
@@ -241,6 +265,7 @@ def measure(rounds: int) -> list[Figure]:
                         queue(url, 30_000)
                     found = writes_a_second(url, writers, work)
                     written.setdefault((work.__name__, writers), []).append(found)
+            copied.append(move_while_copied(server.database(f"copied_{number}")))
             turns.append(turn(server.database(f"turn_{number}")))
     figures = []
     for workers in WORKERS:
@@ -253,9 +278,12 @@ def measure(rounds: int) -> list[Figure]:
             ideal,
         )
         figures.append(at_least(0.9, figure))
-    words = {"record": "images recorded", "claim": "claims", "take": "studies claimed and finished"}
+    names = {"record": "images recorded", "claim": "claims", "take": "studies claimed and finished"}
     for (name, writers), values in sorted(written.items()):
-        figures.append(Figure(f"{words[name]}, {writers} processes", "/s", tuple(values)))
+        figures.append(Figure(f"{names[name]}, {writers} processes", "/s", tuple(values)))
+    first, last = zip(*copied, strict=True)
+    words = f"a study moved while the database is copied, after {_MOVES:,} moves"
+    figures.append(at_most(2, Figure(words, "ms", last, "at first", first)))
     return [*figures, Figure("a turn is taken over", "s", tuple(turns))]
 
 
