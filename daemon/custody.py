@@ -235,7 +235,7 @@ def _commit(connection: Connection, item: _Named, spool: Spool, now_us: int) -> 
         & (kept.c.file == FileState.KEPT)
     )
     changed = connection.execute(update(kept).where(here).values(committed_us=now_us))
-    if changed.rowcount and spool.path(item.instance_hash).exists():
+    if changed.rowcount and spool.holds(item.instance_hash):
         return 0
     connection.execute(update(kept).where(here).values(committed_us=None))
     return commitment.NO_SUCH_INSTANCE

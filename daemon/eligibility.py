@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Protocol
 
 from daemon.config_rules import Rule
+from daemon.errors import UnavailableError
 from daemon.rules import Verdict, judge
-from daemon.spool import Spool
+from daemon.spool import Spool, found
 from dicom_io.errors import DicomIOError
 from dicom_io.facts import InstanceFacts, facts
 from dicom_io.frames import read_header
@@ -43,23 +44,32 @@ class HeaderOf:
 
     @cached_property
     def facts(self) -> InstanceFacts | None:
-        """What it says; one that cannot be read says nothing, and the worker says so if it must."""
+        """What it says; one that is no DICOM file says nothing, and the worker says so if it must.
+
+        Raises
+        ------
+        UnavailableError
+            The disk would not say: the study waits, for it may be one to be analysed.
+        """
         try:
-            return facts(read_header(self._path))
-        except (DicomIOError, OSError):
+            return facts(found(self._path, read_header))
+        except (DicomIOError, FileNotFoundError):
             return None
+        except OSError as error:
+            raise UnavailableError(f"a stored image cannot be read ({error.strerror})") from error
 
 
 def by_headers(spool: Spool, rules: Sequence[Rule]) -> Judge:
-    """Return what judges studies in the spool."""
+    """Return what judges studies in the spool; it raises `UnavailableError` as `HeaderOf` does."""
 
     def verdict(members: Sequence[Known]) -> Verdict:
-        return judge(
-            rules,
-            [
-                HeaderOf(spool.path(each.instance_hash), each.source_ae, assumed=each.assumed)
-                for each in members
-            ],
-        )
+        images = [
+            HeaderOf(spool.path(each.instance_hash), each.source_ae, assumed=each.assumed)
+            for each in members
+        ]
+        judged = judge(rules, images)
+        if not spool.is_there():
+            raise UnavailableError("node.spool_dir is not there; is it mounted?")
+        return judged
 
     return verdict

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from daemon.spool import found
 from dicom_io import part10
 from dicom_io.errors import DicomIOError
 
@@ -39,7 +40,7 @@ def fault(path: Path, digest: str, digest_of: Digest) -> str:
         The disk would not say; the file may be whole.
     """
     try:
-        return "" if digest_of(path) == digest else "damaged"
+        return "" if found(path, digest_of) == digest else "damaged"
     except FileNotFoundError:
         return "missing"
     except DicomIOError:

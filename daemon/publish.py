@@ -146,7 +146,7 @@ class Publisher:
         built: Sequence[StoredObject],
     ) -> None:
         # in the writer, as the nightly sweep: a clock that was set makes a fresh file look old
-        if not all(self._objects.path(item.file_hash).exists() for item in built):
+        if not all(self._objects.holds(item.file_hash) for item in built):
             raise UnavailableError("a result's file was removed before its row was written")
         used = self._reader_for(job).bundle
         if used.digest != job.bundle_digest:

@@ -212,7 +212,9 @@ class Reception:
         """Record an instance; a file whose row cannot be had goes again, for the disk is short."""
         try:
             # its study's row is locked by what it writes, and its UID is there once
-            return self._database.write(lambda c: _record(c, received, kept, now_us), alone=False)
+            return self._database.write(
+                lambda c: _record(c, received, self._spool, now_us), alone=False
+            )
         except UnavailableError:
             with suppress(UnavailableError):
                 self._database.write(lambda c: _drop(c, kept, received.instance_hash))
@@ -229,8 +231,8 @@ class Reception:
             return is_result(connection, header.sop_instance_uid)
 
 
-def _record(connection: Connection, received: Received, kept: Path, now_us: int) -> Known | None:
-    if not kept.exists():  # `_drop` of another association was faster
+def _record(connection: Connection, received: Received, spool: Spool, now_us: int) -> Known | None:
+    if not spool.holds(received.instance_hash):  # `_drop` of another association was faster
         raise StoreRefused("the file was removed meanwhile; send it again", _OUT_OF_RESOURCES)
     return add_instance(connection, received, now_us)
 

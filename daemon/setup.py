@@ -15,7 +15,7 @@ from daemon.config_source import guard_open_door
 from daemon.database import Database, check_url, has_schema
 from daemon.errors import ConfigError, UnavailableError
 from daemon.ports import listen
-from daemon.spool import Folders, Spool
+from daemon.spool import Folders, Spool, found
 
 
 def check_usable(config: Config, now: Config) -> None:
@@ -172,23 +172,30 @@ def guard_folder(config: Config, database: Database) -> None:
     folder, ours = config.spool_dir, database.folder_id()
     mark = folder / MARK
     try:
-        found = mark.read_text() if mark.exists() else ""
-        if not found and not ours:
+        name = _named(mark)
+        if not name and not ours:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            found = _marked(mark, secrets.token_hex(16))
-            ours = database.take_folder(found)
+            name = _marked(mark, secrets.token_hex(16))
+            ours = database.take_folder(name)
     except OSError as error:
         raise _not_writable("node.spool_dir", folder, error) from error
-    if not found:
+    if not name:
         raise UnavailableError(
             f"node.spool_dir {folder} does not hold this database's images: mount the folder that "
             "the other nodes use"
         )
-    if found != ours:
+    if name != ours:
         raise ConfigError(
             f"node.spool_dir {folder} belongs to another database than database.url: "
             "name the one that the other nodes name"
         )
+
+
+def _named(mark: Path) -> str:
+    try:
+        return found(mark, Path.read_text)
+    except FileNotFoundError:
+        return ""
 
 
 def _marked(mark: Path, name: str) -> str:

@@ -12,15 +12,17 @@ import mmap
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from daemon import failpoints
 from daemon.errors import UnavailableError
 
 _counter = itertools.count()
 _ABANDONED_S = 3 * 86400.0
+Result = TypeVar("Result")
 
 
 class Spool:
@@ -80,7 +82,10 @@ class Spool:
 
     def is_there(self) -> bool:
         """Tell whether the folder is the one that it was at the start."""
-        return self._mark is None or self._mark.exists()
+        try:
+            return self._mark is None or _is_named(self._mark)
+        except OSError:  # of a share that is not there
+            return False
 
     def names(self, shard: int, older_s: float, now_s: float) -> list[str]:
         """Return the hashes of one of the 256 shards whose files were not touched for `older_s`."""
@@ -91,6 +96,10 @@ class Spool:
     def path(self, digest: str) -> Path:
         """Return where the file of this hash lies, or would lie."""
         return self.root / digest[:2] / f"{digest}.dcm"
+
+    def holds(self, digest: str) -> bool:
+        """Tell whether the file of this hash is there, asking the disk, not what is remembered."""
+        return _is_named(self.path(digest))
 
     def incoming(self) -> "Incoming":
         """Open a new file for writing."""
@@ -116,6 +125,37 @@ class Spool:
     def free_bytes(self) -> int:
         """Return the free space of the file system."""
         return shutil.disk_usage(self.root).free
+
+
+def found(path: Path, look: Callable[[Path], Result]) -> Result:
+    """Return what `look`, which opens a file, makes of it, wherever in the cluster it was made.
+
+    A client of NFS remembers for half a minute that a name was not there, or was deleted here, even
+    if another node makes the file meanwhile; to open its folder has it ask the server again. The
+    mount option ``lookupcache=positive`` does the same.
+
+    Raises
+    ------
+    FileNotFoundError
+        It is not there.
+    """
+    try:
+        return look(path)
+    except FileNotFoundError:
+        os.close(os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY))
+        return look(path)
+
+
+def _is_named(path: Path) -> bool:
+    # opened, for what is asked without that is answered from attributes up to a minute old
+    try:
+        fd = found(path, lambda path: os.open(path, os.O_RDONLY))
+    except FileNotFoundError:
+        return False
+    try:
+        return os.fstat(fd).st_nlink > 0  # else deleted, and held open by somebody
+    finally:
+        os.close(fd)
 
 
 def _touched_s(path: Path, now_s: float) -> float:

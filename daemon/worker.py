@@ -33,6 +33,8 @@ _DISK = (
     errno.EFBIG,
     errno.EROFS,
     errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
 )  # the node's trouble, not the study's
 
 

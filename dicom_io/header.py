@@ -94,7 +94,7 @@ def read_header(path: Path) -> Dataset:
         If the file is not DICOM, or its transfer syntax is deflated (which would have to be
         inflated whole before the first element can be read).
     OSError
-        If the file cannot be opened.
+        If the file cannot be opened, or the disk does not give its bytes.
     """
     with path.open("rb") as file:
         return read_header_from(file, path)
@@ -110,6 +110,8 @@ def read_header_from(file: BinaryIO, path: Path) -> Dataset:
             _refuse_deflated(path)
             ds = read_until_pixels(file)
         except (*DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's, not pydicom's
             ds = _without_preamble(file, error)
         except MemoryError as error:
             raise FrameError(Reason.TOO_LARGE, "The header does not fit into memory.") from error

@@ -1,10 +1,15 @@
 """Stand-ins for what the service has around it: the clock, the model, the network's other end."""
 
+import errno
+import os
 import resource
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -148,3 +153,61 @@ def full_disk(most_bytes: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class Share:
+    """Stands between this process and its disk as a client of NFS does, for files opened here.
+
+    What was looked for before it was there counts as missing until its folder is opened; what
+    another node has deleted is said to be there by `stat`, which nobody asks here, and cannot be
+    opened; a server that has forgotten a file answers with an error.
+    """
+
+    def __init__(self) -> None:
+        self.remembered: set[str] = set()  # as missing
+        self.errors: dict[str, int] = {}  # file or folder to errno
+
+    def missing(self, path: Path) -> None:
+        """Remember that a file was not there."""
+        self.remembered.add(os.fspath(path))
+
+    def deleted(self, path: Path) -> None:
+        """Have another node delete a file."""
+        self.errors[os.fspath(path)] = errno.ENOENT
+
+    def fails(self, path: Path, number: int) -> None:
+        """Have the server answer with an error to whoever opens a file."""
+        self.errors[os.fspath(path)] = number
+
+    def opened(self, path: str) -> None:
+        """Be told that a file or folder is being opened; raises what the open would."""
+        number = errno.ENOENT if path in self.remembered else self.errors.get(path)
+        if number is not None:
+            raise OSError(number, os.strerror(number), path)
+        folder = path + os.sep
+        self.remembered = {each for each in self.remembered if not each.startswith(folder)}
+
+
+_shares: list[Share] = []  # those in use
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and _shares and not isinstance(arguments[0], int):
+        _shares[-1].opened(os.fsdecode(arguments[0]))
+
+
+@cache
+def _hooked() -> None:
+    sys.addaudithook(_watch)  # for the process's life
+
+
+@contextmanager
+def mounted() -> Iterator[Share]:
+    """Have all files opened over a share."""
+    _hooked()
+    share = Share()
+    _shares.append(share)
+    try:
+        yield share
+    finally:
+        _shares.remove(share)

@@ -25,7 +25,7 @@ from dicom_io.acceptor import Peer, StoreRequest
 from dicom_io.errors import InvalidInstanceUID, MalformedInstance, StoreRefused
 from tests import builders
 from tests.builders import CT, SR, US, Picture, Rows
-from tests.fakes import FakeClock, full_disk
+from tests.fakes import FakeClock, full_disk, mounted
 
 pytestmark = pytest.mark.engines
 
@@ -134,6 +134,18 @@ def test_the_same_bytes_again_are_a_success_and_no_news(site: Site) -> None:
     assert site.push(image()) == 0x0000
     assert (site.rows.all(schema.studies), site.rows.all(schema.events)) == before
     assert len(site.files) == 1
+
+
+def test_no_row_is_written_for_a_file_that_another_node_deleted_meanwhile(site: Site) -> None:
+    ds = builders.dataset(Picture(), SMALL)
+    site.push(ds)
+    kept = site.spool.path(site.rows.all(schema.instances)[0].instance_hash)
+    site.rows.database.write(lambda c: c.execute(schema.instances.delete()))
+    with mounted() as share:
+        share.deleted(kept)
+        with pytest.raises(StoreRefused, match="removed meanwhile; send it again"):
+            site.push(ds)
+    assert site.rows.all(schema.instances) == []
 
 
 def test_the_same_image_in_another_syntax_is_a_success_and_told_in_the_timeline(

@@ -1,5 +1,6 @@
 """Rules: what is analysed, and where its results go."""
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from daemon.spool import Spool
 from dicom_io.facts import InstanceFacts, facts
 from tests import builders
 from tests.builders import Picture, Rows
+from tests.fakes import mounted
 
 SAMPLES = Path(sample_dicoms.__file__).parent
 BLANK = facts(Dataset())
@@ -145,6 +147,41 @@ def test_a_study_is_sent_where_its_rule_says(rows: Rows, tmp_path: Path) -> None
     assert destinations_for("seg", config, None) == ["pacs", "research"]
     story = next(row for row in rows.all(schema.events) if row.action == "eligible")
     assert story.detail.endswith("results go to research (rule 'to research')")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_study_that_the_disk_does_not_give_waits(rows: Rows, tmp_path: Path, number: int) -> None:
+    """It might say axilla: nobody ignores it unread."""
+    spool = Spool(tmp_path / "spool")
+    digest = builders.spooled(spool, Picture())
+    rows.receive(digest=digest)
+    assembler = rows.assembler()
+    assembler._judge = by_headers(spool, [])
+    rows.clock.advance(builders.QUIET_S)
+    with mounted() as share:
+        share.fails(spool.path(digest), number)
+        assert assembler.sweep() == 0
+        assert rows.study().state == "receiving"
+        share.errors.clear()
+        share.missing(spool.path(digest))  # looked for before it was there
+        assembler._not_before.clear()
+        assert assembler.sweep() == 1
+    assert rows.study().state == "queued"
+
+
+def test_a_study_whose_share_is_not_mounted_waits(rows: Rows, tmp_path: Path) -> None:
+    mark = tmp_path / "database"
+    spool = Spool(tmp_path / "spool", mark=mark)
+    rows.receive(digest="ab" + "0" * 62)
+    assembler = rows.assembler()
+    assembler._judge = by_headers(spool, [])
+    rows.clock.advance(builders.QUIET_S)
+    assert assembler.sweep() == 0
+    assert rows.study().state == "receiving"
+    mark.write_text("mine")
+    assembler._not_before.clear()
+    assembler.sweep()
+    assert rows.study().state == "ignored"
 
 
 def test_what_is_urgent_is_claimed_before_what_has_waited_longer(

@@ -1,5 +1,6 @@
 """Files named by what they hold: durable before they have their name."""
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from daemon import integrity
 from daemon.errors import UnavailableError
 from daemon.spool import Spool
-from tests.fakes import full_disk
+from tests.fakes import full_disk, mounted
 
 DIGEST = "ab" + "0" * 62
 
@@ -167,3 +169,37 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_free_space_is_that_of_the_file_system(tmp_path: Path) -> None:
     state = os.statvfs(tmp_path)
     assert Spool(tmp_path).free_bytes() == pytest.approx(state.f_bavail * state.f_frsize, rel=0.2)
+
+
+def test_a_file_is_found_that_another_node_made_after_it_was_looked_for(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    digest = spool.put(b"image")
+    with mounted() as share:
+        share.missing(spool.path(digest))
+        assert integrity.fault(spool.path(digest), digest, integrity.object_digest) == ""
+        share.missing(spool.path(digest))
+        assert spool.holds(digest)
+        assert not spool.holds(DIGEST)
+    other = spool.path(DIGEST)
+    assert integrity.fault(other, DIGEST, integrity.object_digest) == "missing"
+
+
+def test_a_file_that_another_node_has_deleted_is_not_held(tmp_path: Path) -> None:
+    """Whatever is remembered of it here, or held open."""
+    spool = Spool(tmp_path)
+    digest = spool.put(b"image")
+    with mounted() as share:
+        share.deleted(spool.path(digest))
+        assert spool.path(digest).exists()
+        assert not spool.holds(digest)
+
+
+def test_a_share_that_does_not_answer_is_not_there(tmp_path: Path) -> None:
+    mark = tmp_path / "database"
+    spool = Spool(tmp_path / "spool", mark=mark)
+    assert not spool.is_there()
+    mark.write_text("mine")
+    assert spool.is_there()
+    with mounted() as share:
+        share.fails(mark, errno.ESTALE)
+        assert not spool.is_there()

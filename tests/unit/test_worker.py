@@ -306,7 +306,7 @@ def test_a_job_cut_short_by_the_stop_counts_no_attempt(site: Site, error: Except
     )
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE])
 def test_a_disk_that_fails_gives_the_job_back(site: Site, number: int, tmp_path: Path) -> None:
     """The node's trouble, not the study's; it is analysed when there is room again."""
     full = FailingSpool(tmp_path / "objects")
