@@ -178,9 +178,8 @@ class Deliverer:
             words = f"not sent: its stored file cannot be read ({error.strerror})"
             self._settle(item, Outcome.TRANSIENT, None, words, sent=False)
             return False
-        if what and not self._objects.is_there():
-            raise UnavailableError("node.spool_dir is not there; is it mounted?")
         if what:
+            self._objects.require()
             words = f"not sent: its stored file is {what}; axnode retry makes a new version"
             self._database.write(lambda c: _lose(c, item))
             self._settle(item, Outcome.PERMANENT, None, words, sent=False)

@@ -68,8 +68,7 @@ def by_headers(spool: Spool, rules: Sequence[Rule]) -> Judge:
             for each in members
         ]
         judged = judge(rules, images)
-        if not spool.is_there():
-            raise UnavailableError("node.spool_dir is not there; is it mounted?")
+        spool.require()
         return judged
 
     return verdict

@@ -71,10 +71,11 @@ class Health:
     def unready(self) -> list[str]:
         """Return what keeps the node from analysing."""
         problems = [f"model: {self.model_problem}"] if self.model_problem else []
-        if self._free_bytes() < self._config.node.disk_floor_gb * 2**30:
-            problems.append("disk: less is free than node.disk_floor_gb")
-        if not self._spool.is_there():
-            problems.append("node.spool_dir is not there; is it mounted?")
+        try:
+            if self._free_bytes() < self._config.node.disk_floor_gb * 2**30:
+                problems.append("disk: less is free than node.disk_floor_gb")
+        except UnavailableError as error:
+            problems.append(str(error))
         if self._database.problem:
             problems.append(self._database.problem)
         return problems
@@ -86,8 +87,8 @@ class Health:
 
     def _free_bytes(self) -> int:
         try:
-            return self._spool.free_bytes()
-        except OSError:  # of a share that is not there
+            return self._spool.room()
+        except OSError:  # the disk would not say
             return 0
 
     def device(self) -> str:
@@ -111,10 +112,9 @@ class Health:
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics."""
-        values = {
-            "axnode_disk_free_bytes": float(self._free_bytes()),
-            "axnode_audit_lost_total": float(self._trail.lost if self._trail else 0),
-        }
+        values = {"axnode_audit_lost_total": float(self._trail.lost if self._trail else 0)}
+        with suppress(UnavailableError):
+            values["axnode_disk_free_bytes"] = float(self._free_bytes())
         now = self._clock()
         values |= metrics.certificates(self._watched, now)
         with suppress(UnavailableError), self._database.read() as connection:

@@ -102,9 +102,13 @@ class Reception:
         if stranger is not None:
             return stranger
         # a report of storage commitment needs no space, and may be what makes some
-        if self._spool.free_bytes() < self._floor and not self._callers.may_report_for(peer):
-            return replace(CONGESTED, message=_NO_SPACE)
-        return None
+        if self._callers.may_report_for(peer):
+            return None
+        try:
+            full = _NO_SPACE if self._spool.room() < self._floor else ""
+        except UnavailableError as error:
+            full = str(error)
+        return replace(CONGESTED, message=full) if full else None
 
     def store(self, request: StoreRequest) -> Sink:
         """Open the way of one instance; see `daemon.arrival`."""

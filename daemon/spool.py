@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from daemon import failpoints
 from daemon.errors import UnavailableError
+from daemon.patient import Patient
 
 _counter = itertools.count()
 _ABANDONED_S = 3 * 86400.0
@@ -39,14 +40,23 @@ class Spool:
         Names who writes, among several nodes that share the folder; one process at a time does
         under a name.
     mark
-        A file that is there as long as the folder is: a share may go away.
+        Of a folder that nodes share: a file that is there as long as the share is.
+    patience_s
+        How long a share's server is waited for by who asks for room.
     """
 
     def __init__(
-        self, root: Path, *, owner: bool = True, writer: str = "", mark: Path | None = None
+        self,
+        root: Path,
+        *,
+        owner: bool = True,
+        writer: str = "",
+        mark: Path | None = None,
+        patience_s: float = 5.0,
     ) -> None:
         self.root = root
         self._mark = mark
+        self._room = Patient(self._shared_room, patience_s)
         self._writer = f"{hashlib.sha256(writer.encode()).hexdigest()[:12]}-"
         self._incoming = root / "incoming"
         if owner:
@@ -87,6 +97,11 @@ class Spool:
         except OSError:  # of a share that is not there
             return False
 
+    def require(self) -> None:
+        """Raise `UnavailableError` where the folder is not the one that it was at the start."""
+        if not self.is_there():
+            raise UnavailableError("node.spool_dir is not there; is it mounted?")
+
     def names(self, shard: int, older_s: float, now_s: float) -> list[str]:
         """Return the hashes of one of the 256 shards whose files were not touched for `older_s`."""
         folder = self.root / f"{shard:02x}"
@@ -126,13 +141,35 @@ class Spool:
         """Return the free space of the file system."""
         return shutil.disk_usage(self.root).free
 
+    def room(self) -> int:
+        """Return the free space; of a folder that nodes share, within seconds.
+
+        A client of NFS lets whoever asks wait until the server is back.
+
+        Raises
+        ------
+        UnavailableError
+            The share is not there, or its server does not answer.
+        """
+        if self._mark is None:
+            return self.free_bytes()
+        try:
+            return self._room()
+        except TimeoutError:
+            words = "node.spool_dir does not answer; is its server there?"
+            raise UnavailableError(words) from None
+
+    def _shared_room(self) -> int:
+        self.require()
+        return self.free_bytes()
+
 
 def found(path: Path, look: Callable[[Path], Result]) -> Result:
     """Return what `look`, which opens a file, makes of it, wherever in the cluster it was made.
 
-    A client of NFS remembers for half a minute that a name was not there, or was deleted here, even
-    if another node makes the file meanwhile; to open its folder has it ask the server again. The
-    mount option ``lookupcache=positive`` does the same.
+    A client of NFS remembers for up to a minute that a name was not there, or was deleted here,
+    even if another node makes the file meanwhile; to open its folder has it ask the server again.
+    The mount option ``lookupcache=positive`` does the same.
 
     Raises
     ------

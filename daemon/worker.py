@@ -127,7 +127,9 @@ class Worker:
 
     def _claim(self) -> list[Job]:
         """Claim the next job, and with it what fills a batch of frames."""
-        self.check_model()  # without a model nothing is claimed, and no attempt is counted
+        # without a model, or images, nothing is claimed, and no attempt is counted
+        self.check_model()
+        self._folders.spool.room()
         frames = self._child.together
         claimed = self._database.write(
             lambda c: claims.claim(
@@ -232,9 +234,8 @@ class Worker:
         for path, digest in zip(paths, job.instance_hashes, strict=True):
             self.alive()
             what = integrity.fault(path, digest, integrity.instance_digest)
-            if what and not self._folders.spool.is_there():
-                raise UnavailableError("node.spool_dir is not there; is it mounted?")
             if what:
+                self._folders.spool.require()
                 now = self._clock()
                 self._database.write(partial(give_up_file, job.study_id, digest, what, now))
                 raise DamagedFile(

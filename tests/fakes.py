@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from daemon.clock import seconds
+from daemon.spool import Spool
 from dicom_io.commitment import Request
 from dicom_io.commitment_scu import Answer, OnReport
 from dicom_io.errors import PeerError
@@ -211,3 +213,18 @@ def mounted() -> Iterator[Share]:
         yield share
     finally:
         _shares.remove(share)
+
+
+class SilentSpool(Spool):
+    """A folder of a share whose server does not answer until it is `back`."""
+
+    def __init__(self, root: Path) -> None:
+        self.mark = root.parent / "mark"
+        self.mark.write_text("mine")
+        self.back = threading.Event()
+        super().__init__(root, mark=self.mark, patience_s=0.05)
+
+    def free_bytes(self) -> int:
+        """Wait, as a client of NFS does."""
+        self.back.wait(60)
+        return super().free_bytes()

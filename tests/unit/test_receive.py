@@ -25,7 +25,7 @@ from dicom_io.acceptor import Peer, StoreRequest
 from dicom_io.errors import InvalidInstanceUID, MalformedInstance, StoreRefused
 from tests import builders
 from tests.builders import CT, SR, US, Picture, Rows
-from tests.fakes import FakeClock, full_disk, mounted
+from tests.fakes import FakeClock, SilentSpool, full_disk, mounted
 
 pytestmark = pytest.mark.engines
 
@@ -274,6 +274,18 @@ def test_below_the_disk_floor_nothing_is_taken(tmp_path: Path, database: Databas
         site.push(image())
     assert caught.value.status == 0xA700
     assert site.files == []
+
+
+def test_while_the_images_server_is_away_nobody_is_let_in(
+    tmp_path: Path, database: Database
+) -> None:
+    """PS3.8 9.3.4, transient: the modality tries again, and no thread waits with it."""
+    site = Site(tmp_path, database)
+    site.reception._spool = SilentSpool(tmp_path / "spool")
+    rejection = site.reception.associate(PEER)
+    assert rejection is not None
+    assert (rejection.result, rejection.source, rejection.reason) == (2, 3, 1)
+    assert rejection.message == "node.spool_dir does not answer; is its server there?"
 
 
 def test_a_database_that_fails_is_out_of_resources(tmp_path: Path) -> None:

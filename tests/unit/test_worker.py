@@ -29,6 +29,8 @@ from dicom_io.findings import Calibration, Exclusion, ImageRead, Reason, StudyFi
 from tests import builders
 from tests.builders import Picture, Rows
 from tests.builders_objects import node, view
+from tests.fakes import SilentSpool
+from tests.peers import wait_until
 
 pytestmark = pytest.mark.engines
 
@@ -304,6 +306,26 @@ def test_a_job_cut_short_by_the_stop_counts_no_attempt(site: Site, error: Except
     assert (site.analysis.state, site.analysis.attempts) == (
         ("parked", 1) if final else ("queued", 0)
     )
+
+
+def test_while_the_images_server_is_away_nothing_is_claimed(site: Site, tmp_path: Path) -> None:
+    """Each of many workers would wait for it with a job whose lease ends: attempts, one by one."""
+    spool = SilentSpool(tmp_path / "spool")
+    site.folders = replace(site.folders, spool=spool)
+    worker = site.worker
+    with pytest.raises(UnavailableError, match="is its server there"):
+        worker.work_one()
+    assert (site.analysis.state, site.analysis.attempts) == ("queued", 0)
+    spool.back.set()
+    wait_until(lambda: _works(worker), 30)
+    assert (site.analysis.state, site.analysis.attempts) == ("done", 1)
+
+
+def _works(worker: Worker) -> bool:
+    try:
+        return worker.work_one()
+    except UnavailableError:
+        return False
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE])
