@@ -6,6 +6,7 @@ with 256 shards made beforehand.
 """
 
 import contextlib
+import errno
 import hashlib
 import itertools
 import mmap
@@ -184,15 +185,18 @@ def found(path: Path, look: Callable[[Path], Result]) -> Result:
 
 
 def _is_named(path: Path) -> bool:
-    # opened, for what is asked without that is answered from attributes up to a minute old
+    # opened, for what is asked without that is answered from attributes up to a minute old; and
+    # asked again, for what somebody here holds open is opened without the server
     try:
         fd = found(path, lambda path: os.open(path, os.O_RDONLY))
-    except FileNotFoundError:
-        return False
-    try:
-        return os.fstat(fd).st_nlink > 0  # else deleted, and held open by somebody
-    finally:
-        os.close(fd)
+        try:
+            return os.fstat(fd).st_nlink > 0
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESTALE):
+            return False
+        raise
 
 
 def _touched_s(path: Path, now_s: float) -> float:

@@ -189,9 +189,13 @@ def test_a_file_that_another_node_has_deleted_is_not_held(tmp_path: Path) -> Non
     spool = Spool(tmp_path)
     digest = spool.put(b"image")
     with mounted() as share:
-        share.deleted(spool.path(digest))
-        assert spool.path(digest).exists()
-        assert not spool.holds(digest)
+        for number in (errno.ENOENT, errno.ESTALE):
+            share.fails(spool.path(digest), number)
+            assert spool.path(digest).exists()
+            assert not spool.holds(digest)
+        share.fails(spool.path(digest), errno.EIO)
+        with pytest.raises(OSError, match="Input/output"):
+            spool.holds(digest)
 
 
 def test_a_share_that_does_not_answer_is_not_there(tmp_path: Path) -> None:
