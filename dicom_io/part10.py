@@ -78,9 +78,19 @@ def split(path: Path) -> tuple[FileMeta, int]:
     MalformedInstance
         The file is no DICOM file.
     """
+    with path.open("rb") as stream:
+        view = memoryview(stream.read(_PREAMBLE + 4 + _LONGEST_META))
+    values, offset = _scan(view, _start(view))
+    names = [values.get(element, "") for element in (_SOP_CLASS, _SOP_INSTANCE, _SYNTAX)]
+    if offset + 8 <= len(view) and all(map(is_uid, names)):
+        return FileMeta(*names), offset
+    return _searched(path)
+
+
+def _searched(path: Path) -> tuple[FileMeta, int]:
+    # mapped, as no file of the spool is: a page that a share does not give would end the process
     with _mapped(path) as view:
-        start = _PREAMBLE + 4 if bytes(view[_PREAMBLE : _PREAMBLE + 4]) == _MARK else 0
-        values, offset = _group_two(view, start)
+        values, offset = _group_two(view, _start(view))
         syntax = values.get(_SYNTAX) or _guessed_syntax(view, offset)
         sop_class, sop_instance = values.get(_SOP_CLASS, ""), values.get(_SOP_INSTANCE, "")
         if not (is_uid(sop_class) and is_uid(sop_instance)):
@@ -137,6 +147,10 @@ class Head:
             lacks = "the file's header lacks SOP class, SOP instance or transfer syntax"
             raise MalformedInstance(f"{lacks}; check the sender")
         return FileMeta(*names), data[position:]
+
+
+def _start(view: memoryview) -> int:
+    return _PREAMBLE + 4 if bytes(view[_PREAMBLE : _PREAMBLE + 4]) == _MARK else 0
 
 
 @contextmanager

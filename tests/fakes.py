@@ -168,6 +168,7 @@ class Share:
     def __init__(self) -> None:
         self.remembered: set[str] = set()  # as missing
         self.errors: dict[str, int] = {}  # file or folder to errno
+        self.maps = 0  # files that were mapped: a page that is not given ends the process
 
     def missing(self, path: Path) -> None:
         """Remember that a file was not there."""
@@ -196,6 +197,8 @@ _shares: list[Share] = []  # those in use
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open" and _shares and not isinstance(arguments[0], int):
         _shares[-1].opened(os.fsdecode(arguments[0]))
+    elif event == "mmap.__new__" and _shares:
+        _shares[-1].maps += 1
 
 
 @cache

@@ -12,6 +12,8 @@ import pytest
 from daemon import integrity
 from daemon.errors import UnavailableError
 from daemon.spool import Spool
+from tests import builders
+from tests.builders import Picture
 from tests.fakes import full_disk, mounted
 
 DIGEST = "ab" + "0" * 62
@@ -196,6 +198,15 @@ def test_a_file_that_another_node_has_deleted_is_not_held(tmp_path: Path) -> Non
         share.fails(spool.path(digest), errno.EIO)
         with pytest.raises(OSError, match="Input/output"):
             spool.holds(digest)
+
+
+def test_an_image_is_verified_without_being_mapped(tmp_path: Path) -> None:
+    """A page that the server does not give would end the process, not raise."""
+    spool = Spool(tmp_path)
+    digest = builders.spooled(spool, Picture())
+    with mounted() as share:
+        assert integrity.fault(spool.path(digest), digest, integrity.instance_digest) == ""
+        assert share.maps == 0
 
 
 def test_a_share_that_does_not_answer_is_not_there(tmp_path: Path) -> None:
