@@ -185,18 +185,22 @@ def found(path: Path, look: Callable[[Path], Result]) -> Result:
 
 
 def _is_named(path: Path) -> bool:
-    # opened, for what is asked without that is answered from attributes up to a minute old; and
-    # asked again, for what somebody here holds open is opened without the server
     try:
-        fd = found(path, lambda path: os.open(path, os.O_RDONLY))
-        try:
-            return os.fstat(fd).st_nlink > 0
-        finally:
-            os.close(fd)
+        return found(path, _stat).st_nlink > 0
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ESTALE):
             return False
         raise
+
+
+def _stat(path: Path) -> os.stat_result:
+    # opened, for what is asked without that is answered from attributes up to a minute old; and
+    # asked again, for what somebody here holds open is opened without the server
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.fstat(fd)
+    finally:
+        os.close(fd)
 
 
 def _touched_s(path: Path, now_s: float) -> float:
@@ -255,12 +259,20 @@ class Incoming:
         self.sync()
         failpoints.reach("spool.synced")
         target = self._spool.path(digest)
-        os.rename(self.path, target)
+        self._rename(target)
         self._named = True
         failpoints.reach("spool.renamed")
         _sync(target.parent)
         failpoints.reach("spool.kept")
         return target
+
+    def _rename(self, target: Path) -> None:
+        try:
+            os.rename(self.path, target)
+        except FileNotFoundError:
+            # a server of a share that died before it answered is asked again for what it has done
+            if not os.path.samestat(os.fstat(self._fd), found(target, _stat)):
+                raise
 
     def close(self) -> None:
         """Close; what was not kept is deleted."""

@@ -168,6 +168,7 @@ class Share:
     def __init__(self) -> None:
         self.remembered: set[str] = set()  # as missing
         self.errors: dict[str, int] = {}  # file or folder to errno
+        self.answers_lost = 0  # to renames that are done: they are asked for again
         self.maps = 0  # files that were mapped: a page that is not given ends the process
 
     def missing(self, path: Path) -> None:
@@ -190,6 +191,14 @@ class Share:
         folder = path + os.sep
         self.remembered = {each for each in self.remembered if not each.startswith(folder)}
 
+    def renamed(self, path: str, target: str) -> None:
+        """Be told that a file is about to be renamed; do it first where the answer gets lost."""
+        if self.answers_lost:
+            self.answers_lost -= 1
+            Path(target).unlink(missing_ok=True)
+            os.link(path, target)
+            os.unlink(path)
+
 
 _shares: list[Share] = []  # those in use
 
@@ -197,6 +206,8 @@ _shares: list[Share] = []  # those in use
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     if event == "open" and _shares and not isinstance(arguments[0], int):
         _shares[-1].opened(os.fsdecode(arguments[0]))
+    elif event == "os.rename" and _shares:
+        _shares[-1].renamed(os.fsdecode(arguments[0]), os.fsdecode(arguments[1]))
     elif event == "mmap.__new__" and _shares:
         _shares[-1].maps += 1
 

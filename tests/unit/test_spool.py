@@ -200,6 +200,28 @@ def test_a_file_that_another_node_has_deleted_is_not_held(tmp_path: Path) -> Non
             spool.holds(digest)
 
 
+def test_a_rename_whose_answer_was_lost_is_done(tmp_path: Path) -> None:
+    """The server died after it and before its answer; the client asks again, and is told no."""
+    spool = Spool(tmp_path)
+    with mounted() as share:
+        for _ in range(2):  # the second in the place of the first
+            share.answers_lost = 1
+            digest = spool.put(b"image")
+            assert share.answers_lost == 0
+            assert spool.path(digest).read_bytes() == b"image"
+
+
+def test_a_file_that_was_swept_before_it_had_its_name_is_none(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for _ in range(2):  # the second time the same lies there already
+        file = spool.incoming()
+        file.path.unlink()
+        with pytest.raises(FileNotFoundError):
+            file.keep(DIGEST)
+        file.close()
+        spool.path(DIGEST).write_bytes(b"another's")
+
+
 def test_an_image_is_verified_without_being_mapped(tmp_path: Path) -> None:
     """A page that the server does not give would end the process, not raise."""
     spool = Spool(tmp_path)
