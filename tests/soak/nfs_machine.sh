@@ -6,7 +6,8 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
-for word in $(cat /proc/cmdline); do case "$word" in axnode.*) declare "${word#axnode.}" ;; esac; done
+name="$(sed -n 's/.*axnode.name=\([a-z]*\).*/\1/p' /proc/cmdline)"
+number="$(sed -n 's/.*axnode.number=\([0-9]*\).*/\1/p' /proc/cmdline)"
 for module in virtio_net virtio_rng 9pnet_virtio 9p; do modprobe "$module"; done
 hostname "$name"
 ip link set lo up
