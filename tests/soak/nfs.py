@@ -85,7 +85,7 @@ def streams(receiver: Machine, worker: Machine, kilobytes: int) -> Iterator[tupl
         yield stored, read
     finally:
         for client in (receiver, worker):
-            client.run("pkill -f 'nfs_peer (store|read)' || true")
+            client.run("pkill -9 -f 'nfs_peer (store|read)' || true")
 
 
 def seen(clients: Sequence[Machine], options: str, count: int, kilobytes: int) -> None:

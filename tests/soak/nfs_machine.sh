@@ -19,7 +19,7 @@ for share in sources packages; do # this repository, and what its .venv holds
     mkdir -p "/$share"
     mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose "$share" "/$share"
 done
-mkdir -p /run/rpcbind /run/sendsigs.omit.d /mnt/shared
+mkdir -p /run/rpcbind /mnt/shared
 rpcbind -w
 if [ "$name" = server ]; then
     mkdir -p /export

@@ -158,9 +158,12 @@ def machines(folder: Path) -> Iterator[tuple[Machine, Machine, Machine]]:
 
 def mount(options: str, *clients: Machine) -> None:
     """Mount the export anew on clients, whose caches are empty then."""
+    source = f"10.97.0.1:/{'export' if 'vers=3' in options else ''}"
+    # over a mount that is still busy the old options would go on
+    tries = "for i in $(seq 100)"
+    gone = f"{tries}; do mountpoint -q {SHARED} || break; umount {SHARED} || sleep 0.2; done"
     for client in clients:
-        old = "vers=3" in options
         client.run(
-            f"umount -f {SHARED} 2>/dev/null; mount -t nfs -o {options} "
-            f"10.97.0.1:/{'export' if old else ''} {SHARED}"
+            f"mkdir -p {SHARED}; ({gone}) 2>/dev/null; ! mountpoint -q {SHARED} && "
+            f"mount -t nfs -o {options} {source} {SHARED}"
         )
