@@ -10,6 +10,7 @@ from daemon.config import Config
 from daemon.errors import ConfigError, UnavailableError
 from model.bundle_file import OperatingPoint
 from tests import builders
+from tests.fakes import mounted
 
 HERE = {"name": "here", "ae_title": "A", "host": "127.0.0.1", "port": 1}
 THERE = {"name": "there", "ae_title": "B", "host": "10.0.0.9", "port": 1}
@@ -138,3 +139,18 @@ def test_a_configuration_that_could_not_start_is_not_loaded(
     setup.check_usable(now, now)
     with pytest.raises(ConfigError, match=words):
         setup.check_usable(builders.config(tmp_path, **tables), now)
+
+
+def test_a_shared_folder_that_another_node_has_marked_since_is_seen(tmp_path: Path) -> None:
+    """Who looked for the mark before it was there finds none for a minute, over NFS."""
+    shared = tmp_path / "shared"
+    url = "postgresql+psycopg://nowhere/axnode"
+    found = config(tmp_path, node={"spool_dir": str(shared)}, database={"url": url})
+    with builders.database(tmp_path) as database:
+        setup.guard_folder(found, database)
+        with mounted() as share:
+            share.missing(shared / setup.MARK)
+            setup.guard_folder(found, database)
+        (shared / setup.MARK).unlink()
+        with pytest.raises(UnavailableError, match="does not hold this database's images"):
+            setup.guard_folder(found, database)
