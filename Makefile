@@ -43,11 +43,11 @@ demo: $(RUNTIME) ## the whole loop on the samples: modality, node, PACS, all on 
 	@$(BIN)/axnode demo $(if $(OUT),--out '$(OUT)')
 
 # A file of tests stays in one process; ARGS="-n 0" runs them one after the other. Threads of torch
-# wait asleep, for they have neighbours.
+# wait asleep, for they have neighbours. The files that take longest begin first.
 test: debian viewer $(DEVELOP) lint types ## style, types, import rule, then every test with coverage
 	@mkdir -p build
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest \
-		tests/unit tests/fuzz tests/integration tests/acceptance \
+		tests/acceptance tests/integration tests/unit tests/fuzz \
 		-n auto --maxprocesses 4 --dist loadfile \
 		--junitxml=$(JUNIT) --cov --cov-report=term:skip-covered $(ARGS)
 
