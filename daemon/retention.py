@@ -125,13 +125,14 @@ class Retention:
                 self._database.write(partial(_doom, kind, study_id, self._clock()))
 
     def _delete_all(self, kind: _Kind, go_on: Callable[[], bool]) -> None:
-        with self._database.read() as connection:
-            query = select(kind.name).where(schema.DOOMED).distinct()
-            doomed = connection.execute(query).scalars().all()
-        for start in range(0, len(doomed), _CHUNK):
-            if not go_on():
+        last = ""  # what cannot be deleted is not met again tonight
+        while go_on():
+            query = select(kind.name).where(schema.DOOMED, kind.name > last).distinct()
+            with self._database.read() as connection:
+                chunk = connection.execute(query.order_by(kind.name).limit(_CHUNK)).scalars().all()
+            if not chunk:
                 return
-            chunk = doomed[start : start + _CHUNK]
+            last = chunk[-1]
             gone = self._database.write(partial(_unlink, kind, chunk))
             kind.spool.sync(gone)  # a power cut must not bring back what is called gone
             self._database.write(partial(_mark_gone, kind, gone))
