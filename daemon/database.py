@@ -123,6 +123,8 @@ class Database:
             if self.shared:
                 postgres.lock_schema(connection)
             if migrations.revision(connection) != migrations.HEAD:
+                if self.shared:  # who has not been stopped waits
+                    postgres.lock(connection, alone=True)
                 migrations.upgrade(connection)
 
     def _identity(self) -> tuple[str, str]:

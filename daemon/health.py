@@ -86,10 +86,7 @@ class Health:
         return [(one.words(now), one.ends_soon(now)) for one in self._watched]
 
     def _free_bytes(self) -> int:
-        try:
-            return self._spool.room()
-        except OSError:  # the disk would not say
-            return 0
+        return self._spool.room()
 
     def device(self) -> str:
         """Return where the model runs; empty while it loads."""

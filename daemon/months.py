@@ -29,14 +29,16 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    or_,
     select,
     table,
     text,
 )
 
 from daemon import postgres, schema
-from daemon.clock import Clock
+from daemon.clock import Clock, seconds
 from daemon.database import Database
+from daemon.errors import UnavailableError
 
 log = logging.getLogger(__name__)
 _COLUMNS = [each.name for each in schema.events.c]
@@ -44,7 +46,8 @@ _AHEAD = 2  # months that are there before they begin
 _ONE_IN = 100  # of a month's events at most are moved rather than waited for; or, of few events,
 _FEW = 100  # so many, and half of them
 _SLICE = 500_000  # events looked at in one statement
-_TRIES, _PAUSE_S = 50, 0.1  # to find nobody reading
+_TRIES, _PAUSE_S = 20, 0.1  # to find nobody reading
+_DAY_US, _AGAIN_US = seconds(86_400), seconds(3_600)
 _NAMES = text(
     "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid"
     " WHERE inhparent = 'events'::regclass"
@@ -72,7 +75,7 @@ class Month:
     def named(cls, partition: str) -> Self | None:
         """Return the month of a partition; None: it is the rest."""
         words = partition.removeprefix("events_").split("_")
-        if len(words) != 2:
+        if len(words) != 2 or not all(map(str.isdecimal, words)):
             return None
         return cls(12 * int(words[0]) + int(words[1]) - 1)
 
@@ -100,6 +103,7 @@ class Months:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._failed_us = -_AGAIN_US  # when a month was not to be made
 
     def there(self) -> list[Month]:
         """Return the months that there are, the oldest first."""
@@ -108,12 +112,18 @@ class Months:
         return sorted(month for name in names if (month := Month.named(name)) is not None)
 
     def make_ahead(self) -> None:
-        """Make the months to come that are not there."""
+        """Make the months to come that are not there; what failed is tried again an hour later."""
+        now = self._clock()
+        if 0 <= now - self._failed_us < _AGAIN_US:
+            return
         there = self.there()
-        for ahead in range(1, _AHEAD + 1):
-            month = Month.of(self._clock()).later(ahead)
-            if month not in there:
-                self._alter(f"{month.partition} was not made", partial(make, month))
+        wanted = (Month.of(now).later(ahead) for ahead in range(1, _AHEAD + 1))
+        for month in wanted:
+            if month not in there and not self._alter(
+                f"{month.partition} was not made", partial(make, month)
+            ):
+                self._failed_us = now
+                return
 
     def drop(
         self, needed: Callable[[FromClause], ColumnElement[bool]], go_on: Callable[[], bool]
@@ -129,12 +139,23 @@ class Months:
         for month in self.there():
             if month >= this or not go_on():
                 return
+            latest = self._database.write(_latest)  # of all that is committed
             ids = self._few(month, needed, go_on)
             if ids is not None and self._alter(
-                f"{month.partition} was not dropped", partial(_drop, month, ids)
+                f"{month.partition} was not dropped", partial(_drop, month, ids, latest)
             ):
                 words = f"{month.partition} dropped; {len(ids)} events of it are needed"
                 log.info(words, extra={"action": "purge"})
+
+    def overdue(self, days: int) -> list[TableClause]:
+        """Return what is worked row by row: the rest, and months that should have been dropped.
+
+        The clock tells which: a month after whose end `days` and another month have gone by. It
+        tells nothing of what is deleted there.
+        """
+        now = Month.of(self._clock() - days * _DAY_US)
+        overdue = (month for month in self.there() if month.later(1) < now)
+        return [self.rest, *(_partition(month.partition) for month in overdue)]
 
     def _few(
         self,
@@ -162,11 +183,15 @@ class Months:
         return ids
 
     def _alter(self, otherwise: str, work: Callable[[Connection], None]) -> bool:
-        for _ in range(_TRIES):
-            if self._database.write(partial(_unless_held, work)):
-                return True
-            time.sleep(_PAUSE_S)
-        log.warning(f"{otherwise}: who holds the events?", extra={"action": "purge"})
+        reason = "somebody reads it for long"
+        try:
+            for _ in range(_TRIES):
+                if self._database.write(partial(_unless_held, work)):
+                    return True
+                time.sleep(_PAUSE_S)
+        except UnavailableError as error:
+            reason = str(error)
+        log.warning(otherwise, extra={"action": "purge", "reason": reason})
         return False
 
 
@@ -202,10 +227,20 @@ def make(month: Month, connection: Connection) -> None:
     )
 
 
-def _drop(month: Month, needed: Sequence[int], connection: Connection) -> None:
-    """Drop a partition; events of these numbers move to the rest."""
-    name, lying = month.partition, _partition(month.partition)
+def _latest(connection: Connection) -> int:
+    return int(connection.execute(select(func.max(schema.events.c.id))).scalar() or 0)
+
+
+def _drop(month: Month, needed: Sequence[int], latest: int, connection: Connection) -> None:
+    """Drop a partition; events of these numbers move to the rest.
+
+    So do those of studies that have been woken since the event `latest`.
+    """
+    name, lying, events = month.partition, _partition(month.partition), schema.events
     connection.exec_driver_sql(f"ALTER TABLE events DETACH PARTITION {name}")
-    theirs = select(lying).where(lying.c.id == any_(literal(needed, ARRAY(BigInteger))))
-    connection.execute(insert(schema.events).from_select(_COLUMNS, theirs))
+    woken = select(events.c.study_id).where(events.c.id > latest)
+    theirs = or_(
+        lying.c.id == any_(literal(needed, ARRAY(BigInteger))), lying.c.study_id.in_(woken)
+    )
+    connection.execute(insert(events).from_select(_COLUMNS, select(lying).where(theirs)))
     connection.exec_driver_sql(f"DROP TABLE {name}")

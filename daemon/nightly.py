@@ -102,6 +102,7 @@ class Nightly:
             self._come = ""
         if not self._turns.mine(_TURN):
             return False
+        self._timelines.make_ahead()
         with self._database.read() as connection:
             night, done = noted(connection, _COME), noted(connection, _DONE)
             failure = nights.failure(connection)

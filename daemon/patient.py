@@ -32,10 +32,10 @@ class Patient(Generic[Result]):
         """Return the answer, or raise what the question raises; `TimeoutError`: there is none."""
         with self._lock:
             if self._answer is None or self._answer.done():
-                self._answer = Future()
+                asked: Future[Result] = Future()
+                threading.Thread(target=self._work, args=(asked,), daemon=True).start()
+                self._answer = asked  # there may be no thread for it
                 self._until = time.monotonic() + self._longest_s
-                work = threading.Thread(target=self._work, args=(self._answer,), daemon=True)
-                work.start()
             answer, left_s = self._answer, self._until - time.monotonic()
         return answer.result(max(0.0, left_s))
 

@@ -150,15 +150,16 @@ class Spool:
         Raises
         ------
         UnavailableError
-            The share is not there, or its server does not answer.
+            The disk would not say: a share is not there, or its server does not answer.
         """
-        if self._mark is None:
-            return self.free_bytes()
         try:
-            return self._room()
+            return self.free_bytes() if self._mark is None else self._room()
         except TimeoutError:
             words = "node.spool_dir does not answer; is its server there?"
             raise UnavailableError(words) from None
+        except OSError as error:
+            words = f"the disk does not tell its free space ({error.strerror})"
+            raise UnavailableError(words) from error
 
     def _shared_room(self) -> int:
         self.require()
@@ -276,9 +277,13 @@ class Incoming:
 
     def close(self) -> None:
         """Close; what was not kept is deleted."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._fd < 0:
+            return
+        # the number may be another file's as soon as it is closed, even where that raises
+        fd, self._fd = self._fd, -1
+        try:
+            os.close(fd)
+        finally:
             if not self._named:
                 self.path.unlink(missing_ok=True)
 

@@ -2,7 +2,8 @@
 
 On SQLite row by row. On PostgreSQL events lie by month (`daemon.months`), and a month goes whole
 once next to nothing of it is needed any more: deleting years of rows one by one would have the
-server tidy up behind them for as long. What is needed, whatever its age, is what belongs to a study
+server tidy up behind them for as long. A month of which more is needed is worked row by row, a
+month later. What is needed, whatever its age, is what belongs to a study
 that is not at rest or has not rested long enough, and what storage commitment asks for.
 
 Nights are counted as `daemon.retention` counts them: a clock that is set ahead deletes nothing.
@@ -40,14 +41,19 @@ class Timelines:
 
     def run(self, go_on: Callable[[], bool] = lambda: True) -> None:
         """Delete what is needed no more; the rest waits as soon as `go_on` says no."""
-        lying: FromClause = schema.events
-        if self._months is not None:
-            lying = self._months.rest
-            self._months.make_ahead()
-            if self._days:
-                self._months.drop(lambda events: _needed(events, self._days), go_on)
-        if self._days:
+        if not self._days:
+            return
+        if self._months is None:
+            self._delete_all(schema.events, go_on)
+            return
+        self._months.drop(lambda events: _needed(events, self._days), go_on)
+        for lying in self._months.overdue(self._days):
             self._delete_all(lying, go_on)
+
+    def make_ahead(self) -> None:
+        """Make what events to come will lie in, unless it is there."""
+        if self._months is not None:
+            self._months.make_ahead()
 
     def _delete_all(self, lying: FromClause, go_on: Callable[[], bool]) -> None:
         """Delete the events of studies of which some lie there."""

@@ -88,7 +88,8 @@ def split(path: Path) -> tuple[FileMeta, int]:
 
 
 def _searched(path: Path) -> tuple[FileMeta, int]:
-    # mapped, as no file of the spool is: a page that a share does not give would end the process
+    # mapped, which no whole file of the spool needs: a page that a share does not give would end
+    # the process
     with _mapped(path) as view:
         values, offset = _group_two(view, _start(view))
         syntax = values.get(_SYNTAX) or _guessed_syntax(view, offset)

@@ -85,3 +85,14 @@ def test_the_probes_tell_of_a_share_whose_server_is_away(tmp_path: Path) -> None
         assert health.metrics()["axnode_ready"] == 0.0
         spool.back.set()
         wait_until(lambda: health.unready() == [], 30)
+
+
+def test_a_thread_that_cannot_be_had_is_asked_for_again() -> None:
+    asked = Patient(lambda: "there", 5.0)
+    usual = threading.stack_size(1 << 45)  # no machine has so much
+    try:
+        with pytest.raises(RuntimeError, match="new thread"):
+            asked()
+    finally:
+        threading.stack_size(usual)
+    assert asked() == "there"

@@ -240,3 +240,16 @@ def test_a_share_that_does_not_answer_is_not_there(tmp_path: Path) -> None:
     with mounted() as share:
         share.fails(mark, errno.ESTALE)
         assert not spool.is_there()
+
+
+def test_a_file_whose_closing_fails_is_not_closed_again(tmp_path: Path) -> None:
+    """Its number is another file's by then; NFS tells of a full disk when a file is closed."""
+    incoming = Spool(tmp_path).incoming()
+    os.close(incoming._fd)  # so that closing fails
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        incoming.close()
+    other = os.open(tmp_path / "other", os.O_CREAT | os.O_RDWR)
+    incoming.close()
+    assert os.write(other, b"x") == 1
+    os.close(other)
+    assert not incoming.path.exists()

@@ -58,7 +58,9 @@ class Site:
         for _ in range(count):
             rows.clock.advance(86_400)
             Retention(settings, rows.database, *spools, rows.clock).run(f"{rows.clock()}")
-            Timelines(days, database or rows.database, rows.clock).run()
+            timelines = Timelines(days, database or rows.database, rows.clock)
+            timelines.run()
+            timelines.make_ahead()
 
     def story(self, uid: str = STUDY) -> list[str]:
         """Return what is left of a study's timeline."""
