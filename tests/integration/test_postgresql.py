@@ -25,6 +25,7 @@ from daemon.database import Database, has_schema
 from daemon.deliver import Deliverer, Send
 from daemon.errors import ConfigError, UnavailableError
 from daemon.hints import ANALYSES, Hints
+from daemon.months import Months
 from daemon.nightly import Nightly
 from daemon.postgres import Patience
 from daemon.presence import GONE_S, Presence, processes
@@ -441,6 +442,7 @@ def test_a_night_s_work_is_done_once(two: tuple[Database, Database], tmp_path: P
     )
     two[0].write(lambda c: note(c, "night 2026-01-01", ""))  # as there were
     assert not one.look()  # no night has come
+    assert len(Months(two[0], clock).there()) == 2  # but months to come are there at once
     one.come()
     other.come()
     assert not one.look(go_on=lambda: False)
