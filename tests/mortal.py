@@ -159,7 +159,7 @@ class MortalSpool(Spool):
     def __init__(self, root: Path, fate: Fate) -> None:
         super().__init__(root)
         self.fate = fate
-        self.room: int | None = None  # bytes that can still be written; None: plenty
+        self.left: int | None = None  # bytes that can still be written; None: plenty
         self.free = 1 << 40
         self.meanwhile: Callable[[], object] = lambda: None  # between a rename and its row
         self._numbers = itertools.count()
@@ -185,10 +185,10 @@ class _MortalFile(Incoming):
 
     def write(self, *pieces: bytes | memoryview) -> None:
         disk, size = self._disk, sum(map(len, pieces))
-        if disk.room is not None:
-            if size > disk.room:
+        if disk.left is not None:
+            if size > disk.left:
                 raise OSError(errno.ENOSPC, "No space left on device")
-            disk.room -= size
+            disk.left -= size
         super().write(*pieces)
 
     def keep(self, digest: str) -> Path:
@@ -330,12 +330,12 @@ class Node:
     def work(self, kind: str = "well") -> bool:
         """Work one job; "taken": another worker takes it over and finishes it meanwhile."""
         self.child.kind = kind
-        self.objects.room = 0 if kind == "full" else None
+        self.objects.left = 0 if kind == "full" else None
         self.child.meanwhile = self._take_over if kind == "taken" else lambda: None
         try:
             return self.worker(self.child).work_one()
         finally:
-            self.objects.room = None
+            self.objects.left = None
 
     def _take_over(self) -> None:
         self.clock.advance(2 * jobs.LEASE_US / 1e6)

@@ -155,13 +155,13 @@ class Studies(RuleBasedStateMachine):
         `other` comes between its rename and its row.
         """
         spool = self.node.spool
-        spool.room = {"full": 0, "fills": 1000}.get(disk)
+        spool.left = {"full": 0, "fills": 1000}.get(disk)
         spool.free = 1 << 20 if disk == "low" else 1 << 40
         spool.meanwhile = self._later(other)
         request = StoreRequest(PEER, US, instance.sop, instance.syntax)
         with dying(self.fate, death) as died:
             status = self._push(request, instance.data)
-        spool.room, spool.free, spool.meanwhile = None, 1 << 40, lambda: None
+        spool.left, spool.free, spool.meanwhile = None, 1 << 40, lambda: None
         if died:
             self.strays.add(instance.digest)
             self._restart()
@@ -228,12 +228,12 @@ class Studies(RuleBasedStateMachine):
         def arrive() -> None:
             if waiting:
                 spool, steps = self.node.spool, self.fate.steps
-                room, self.fate.steps = spool.room, None
+                left, self.fate.steps = spool.left, None
                 try:
                     self.receive(waiting.pop())
                 except Exception as error:  # assembly would only note it
                     raise Broken from error
-                self.fate.steps, spool.room = steps, room
+                self.fate.steps, spool.left = steps, left
 
         return arrive
 
