@@ -194,7 +194,7 @@ def main(arguments: Sequence[str]) -> int:
         for options in given.options:
             seen(clients, options, given.files, given.kilobytes)
         good = power(server, clients, RECOMMENDED, given.kills, given.kilobytes)
-        power(server, clients, SOFT, 1, given.kilobytes, down_s=60)
+        power(server, clients, SOFT, 1, given.kilobytes, down_s=150)
         server.run(ASYNC)
         if power(server, clients, RECOMMENDED, 1, given.kilobytes):
             say("an asynchronous export lost nothing: these are no cuts")
