@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The shared folder over NFS for real: three virtual machines (qemu, no KVM needed) with Debian's own kernel,
-# one that exports a disk and two that mount it, in which daemon.spool runs (tests/soak/nfs.py). As root on
-# Debian 12, with .venv by Python 3.11 and the packages qemu-system-x86, debootstrap and kmod; two hours on
-# two processors, 3 GB of memory, 3 GB of disk, the network for Debian's packages.
+# one that exports a disk and two that mount it, in which daemon.spool runs, and then whole nodes
+# (tests/soak/nfs.py). As root on Debian 12, with .venv by Python 3.11 and the packages qemu-system-x86,
+# debootstrap, kmod and postgresql; an hour and a half on two processors, 3 GB of memory, 3 GB of disk, the
+# network for Debian's packages.
 #
 #   tests/soak/nfs.sh [FOLDER [ARGUMENT...]]   default: /var/tmp/axnode-nfs; python -m tests.soak.nfs --help
 set -euo pipefail
