@@ -183,9 +183,9 @@ def _events(connection: Connection, study_id: int) -> tuple[Event, ...]:
 
 def _why_not_all(events: Sequence[Event], received_us: int) -> str:
     if len(events) == _MOST_EVENTS:
-        return f"the latest {_MOST_EVENTS} are shown"
+        return f"only the latest {_MOST_EVENTS} events are shown"
     if not events or events[0].at_us > received_us:  # which the first event of a study tells
-        return "earlier ones were deleted (retention.events_days)"
+        return "earlier events were deleted (retention.events_days)"
     return ""
 
 

@@ -87,7 +87,7 @@ def test_a_timeline_goes_after_so_many_nights_and_other_rows_stay(site: Site) ->
     assert site.page() == ("", 2)
     site.nights(1)
     assert site.story() == []
-    assert site.page() == ("earlier ones were deleted (retention.events_days)", 0)
+    assert site.page() == ("earlier events were deleted (retention.events_days)", 0)
     assert site.rows.states(schema.studies) == ["ignored"]
     assert len(site.rows.all(schema.instances)) == 1
 
@@ -118,14 +118,14 @@ def test_a_study_whose_timeline_went_says_so_of_its_next(site: Site) -> None:
     site.ignored()
     site.nights(DAYS + 1)
     site.rows.receive(f"{STUDY}.2")
-    assert site.page() == ("earlier ones were deleted (retention.events_days)", 1)
+    assert site.page() == ("earlier events were deleted (retention.events_days)", 1)
 
 
 def test_a_timeline_that_is_too_long_to_be_shown_says_so(site: Site) -> None:
     site.ignored()
     for _ in range(500):
         site.conflict()
-    assert site.page() == ("the latest 500 are shown", 500)
+    assert site.page() == ("only the latest 500 events are shown", 500)
 
 
 def test_a_conflict_is_remembered_for_storage_commitment(site: Site) -> None:
