@@ -42,7 +42,7 @@ def claim(
         Images in a batch; with one the next job is all there is.
     """
     taken: list[Job] = []
-    while sum(len(job.uids) for job in taken) < frames:
+    while sum(max(1, len(job.uids)) for job in taken) < frames:
         row = next_job(connection, now_us, now_us + longest_wait_us, LEASE_US, after)
         job = None if row is None else _take(connection, row, now_us, holder, taken)
         if job is None:
