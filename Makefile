@@ -48,7 +48,7 @@ test: debian viewer $(DEVELOP) lint types ## style, types, import rule, then eve
 	@mkdir -p build
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest \
 		tests/acceptance tests/integration tests/unit tests/fuzz \
-		-n auto --maxprocesses 4 --dist loadfile \
+		-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		--junitxml=$(JUNIT) --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: $(DEVELOP) ## ruff, and the rule who may import what

@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from daemon import claims, schema
 from daemon.clock import seconds
@@ -96,6 +96,13 @@ def test_small_studies_fill_a_batch_together(rows: Rows) -> None:
     assert names(take(rows, frames=4)) == ["1.0", "2.0", "1.1"]
     assert names(take(rows, frames=4)) == ["2.1"]
     assert take(rows, frames=4) == []
+
+
+def test_a_job_of_no_images_takes_no_others_with_it(rows: Rows) -> None:
+    queue(rows, "US1", "1.0")
+    queue(rows, "US1", "1.1")
+    rows.database.write(lambda c: c.execute(delete(schema.analysis_instances)) and None)
+    assert names(take(rows)) == ["1.0"]
 
 
 def test_a_study_that_fills_a_batch_goes_alone(rows: Rows) -> None:
