@@ -17,6 +17,7 @@ from daemon.callers import Callers
 from daemon.clock import Clock, seconds
 from daemon.database import Database
 from daemon.errors import UnavailableError
+from daemon.events import CONFLICT
 from daemon.lifecycle import FileState
 from daemon.spool import Spool
 from dicom_io import commitment
@@ -181,7 +182,7 @@ def _named(connection: Connection, number: int) -> list[_Named]:
         events.c.study_id == kept.c.study_id,  # for its index
         events.c.entity == "instance",
         events.c.entity_id == kept.c.id,
-        events.c.action == "conflict",
+        events.c.action == CONFLICT,
     )
     rows = connection.execute(
         select(

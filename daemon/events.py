@@ -18,6 +18,8 @@ from daemon.lifecycle import (
 )
 
 State = TypeVar("State", bound=StrEnum)
+CONFLICT = "conflict"
+"""Action of an event: other content came under a known SOP Instance UID."""
 
 
 def record(

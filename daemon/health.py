@@ -72,7 +72,7 @@ class Health:
         """Return what keeps the node from analysing."""
         problems = [f"model: {self.model_problem}"] if self.model_problem else []
         try:
-            if self._free_bytes() < self._config.node.disk_floor_gb * 2**30:
+            if self._spool.room() < self._config.node.disk_floor_gb * 2**30:
                 problems.append("disk: less is free than node.disk_floor_gb")
         except UnavailableError as error:
             problems.append(str(error))
@@ -84,9 +84,6 @@ class Health:
         """Return each certificate in words, and whether it ends soon."""
         now = self._clock()
         return [(one.words(now), one.ends_soon(now)) for one in self._watched]
-
-    def _free_bytes(self) -> int:
-        return self._spool.room()
 
     def device(self) -> str:
         """Return where the model runs; empty while it loads."""
@@ -111,7 +108,7 @@ class Health:
         """Return the metrics."""
         values = {"axnode_audit_lost_total": float(self._trail.lost if self._trail else 0)}
         with suppress(UnavailableError):
-            values["axnode_disk_free_bytes"] = float(self._free_bytes())
+            values["axnode_disk_free_bytes"] = float(self._spool.room())
         now = self._clock()
         values |= metrics.certificates(self._watched, now)
         with suppress(UnavailableError), self._database.read() as connection:

@@ -29,10 +29,10 @@ from sqlalchemy import (
     func,
     insert,
     literal,
-    or_,
     select,
     table,
     text,
+    union,
 )
 
 from daemon import postgres, schema
@@ -239,8 +239,10 @@ def _drop(month: Month, needed: Sequence[int], latest: int, connection: Connecti
     name, lying, events = month.partition, _partition(month.partition), schema.events
     connection.exec_driver_sql(f"ALTER TABLE events DETACH PARTITION {name}")
     woken = select(events.c.study_id).where(events.c.id > latest)
-    theirs = or_(
-        lying.c.id == any_(literal(needed, ARRAY(BigInteger))), lying.c.study_id.in_(woken)
+    # two statements of which each has its index: nobody may write while these are looked for
+    theirs = union(
+        select(lying).where(lying.c.id == any_(literal(needed, ARRAY(BigInteger)))),
+        select(lying).where(lying.c.study_id.in_(woken)),
     )
-    connection.execute(insert(events).from_select(_COLUMNS, select(lying).where(theirs)))
+    connection.execute(insert(events).from_select(_COLUMNS, theirs))
     connection.exec_driver_sql(f"DROP TABLE {name}")

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, exists, insert, select, update
 
 from daemon import schema
-from daemon.events import move_study, record
+from daemon.events import CONFLICT, move_study, record
 from daemon.lifecycle import FileState, StudyState
 
 
@@ -154,7 +154,7 @@ def add_conflict(connection: Connection, known: Known, source_ae: str, now_us: i
         now_us,
         "instance",
         known.instance_id,
-        "conflict",
+        CONFLICT,
         study_id=known.study_id,
         detail=f"{source_ae} sent other content under a known SOP Instance UID; {fate}",
     )

@@ -3,8 +3,8 @@
 On SQLite row by row. On PostgreSQL events lie by month (`daemon.months`), and a month goes whole
 once next to nothing of it is needed any more: deleting years of rows one by one would have the
 server tidy up behind them for as long. A month of which more is needed is worked row by row, a
-month later. What is needed, whatever its age, is what belongs to a study
-that is not at rest or has not rested long enough, and what storage commitment asks for.
+month later. What is needed, whatever its age, is what belongs to a study that is not at rest or has
+not rested long enough, and conflicts, for storage commitment asks for them (`daemon.custody`).
 
 Nights are counted as `daemon.retention` counts them: a clock that is set ahead deletes nothing.
 """
@@ -18,11 +18,11 @@ from sqlalchemy import ColumnElement, Connection, FromClause, delete, exists, or
 from daemon import schema
 from daemon.clock import Clock
 from daemon.database import Database
+from daemon.events import CONFLICT
 from daemon.months import Months
 from daemon.retention import due_studies, rested
 
 log = logging.getLogger(__name__)
-_KEPT_FOR_EVER = "conflict"  # action of an event: `daemon.custody` commits to no such image
 
 
 class Timelines:
@@ -58,7 +58,7 @@ class Timelines:
     def _delete_all(self, lying: FromClause, go_on: Callable[[], bool]) -> None:
         """Delete the events of studies of which some lie there."""
         studies = schema.studies
-        left = exists().where(lying.c.study_id == studies.c.id, lying.c.action != _KEPT_FOR_EVER)
+        left = exists().where(lying.c.study_id == studies.c.id, lying.c.action != CONFLICT)
         deleted = 0
         for due in due_studies(self._database, (*rested(self._days), left), go_on):
             deleted += self._database.write(partial(_delete, due, self._days))
@@ -72,7 +72,7 @@ def _delete(due: Sequence[int], days: int, connection: Connection) -> int:
     events, studies = schema.events, schema.studies
     still = select(studies.c.id).where(studies.c.id.in_(due), *rested(days))
     ids = connection.execute(still).scalars().all()
-    gone = delete(events).where(events.c.study_id.in_(ids), events.c.action != _KEPT_FOR_EVER)
+    gone = delete(events).where(events.c.study_id.in_(ids), events.c.action != CONFLICT)
     return connection.execute(gone).rowcount
 
 
@@ -80,4 +80,4 @@ def _needed(events: FromClause, days: int) -> ColumnElement[bool]:
     """Tell, as SQL, which of some events are needed."""
     studies = schema.studies
     at_rest = exists().where(studies.c.id == events.c.study_id, *rested(days))
-    return or_(~at_rest, events.c.action == _KEPT_FOR_EVER)
+    return or_(~at_rest, events.c.action == CONFLICT)
